@@ -111,7 +111,7 @@ fn digest(pair: &Pair, table: &str, condition: &str, batch_out: &str, through_te
         values.push(batch_out.to_owned());
     }
     // A row without values still has a digest: that of its key.
-    values.push(literal("row"));
+    values.push(format!("{}::text", literal("row")));
     format!(
         "select count(*)::text, coalesce(sum(hash_record_extended(row({}), hash_record_extended(row({}), 0))::numeric), 0)::text \
          from {table} where {condition}",

@@ -1,5 +1,6 @@
 //! One dataset as it stands on both sides of a sync.
 
+use md5::{Digest, Md5};
 use milestream_core::names;
 
 use crate::postgres::catalog::Table;
@@ -78,14 +79,33 @@ pub(crate) struct SecondaryNames {
 
 impl SecondaryNames {
     pub(crate) fn of(platform: &str, store: &str, dataset: &str) -> SecondaryNames {
-        let beside = |suffix: &str| names::platform_table(platform, &format!("{store}_{dataset}_{suffix}"));
+        let merge = names::merge_table(platform, store, dataset);
         SecondaryNames {
-            merge: names::merge_table(platform, store, dataset),
             staging: names::staging_table(platform, store, dataset),
-            landing: beside("landing"),
-            sweep: beside("sweep"),
+            landing: beside(&merge, "landing"),
+            sweep: beside(&merge, "sweep"),
+            merge,
         }
     }
+}
+
+/// The name of something of ours that belongs to a table: `{table}_{suffix}`, at most 63 bytes long.
+///
+/// DataSurface's rule cuts the suffix off a long name and leaves three hex digits to tell it apart, one chance in
+/// 4 096 that an index is taken for another. Here the suffix stays, and what is cut is the table's name.
+pub(crate) fn beside(table: &str, suffix: &str) -> String {
+    let plain = format!("{table}_{suffix}");
+    if plain.len() <= names::POSTGRES_IDENTIFIER_MAX {
+        return plain;
+    }
+    let digest = Md5::digest(table.as_bytes());
+    let told_apart: String = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    let tail = format!("_{told_apart}_{suffix}");
+    let mut kept = names::POSTGRES_IDENTIFIER_MAX - tail.len();
+    while !table.is_char_boundary(kept) {
+        kept -= 1;
+    }
+    format!("{}{tail}", &table[..kept])
 }
 
 impl Pair {
@@ -117,5 +137,22 @@ impl Pair {
             key.push(BATCH_IN);
         }
         key
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_names_keep_their_suffix_and_stay_apart() {
+        let one = "x".repeat(62);
+        let other = format!("{}y", "x".repeat(61));
+        let names = [beside(&one, "landing"), beside(&one, "sweep"), beside(&other, "landing")];
+        assert!(names.iter().all(|name| name.len() <= 63), "{names:?}");
+        assert!(names[0].ends_with("_landing") && names[1].ends_with("_sweep"));
+        assert_ne!(names[0], names[2]);
+        assert_eq!(beside("edge_people_merge", "pkey"), "edge_people_merge_pkey");
+        assert!(beside(&"ü".repeat(31), "landing").len() <= 63);
     }
 }

@@ -13,19 +13,19 @@ use crate::postgres::catalog::{Column, Table};
 
 /// One way in which the three do not agree.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct Difference {
+pub(crate) struct Difference {
     /// The dataset.
-    pub dataset: String,
+    pub(crate) dataset: String,
     /// The column, or the table as a whole.
-    pub column: String,
+    pub(crate) column: String,
     /// What the model says.
-    pub model: String,
+    pub(crate) model: String,
     /// What the primary has.
-    pub primary: String,
+    pub(crate) primary: String,
     /// What the secondary has.
-    pub secondary: String,
+    pub(crate) secondary: String,
     /// What is wrong with that.
-    pub problem: String,
+    pub(crate) problem: String,
 }
 
 impl fmt::Display for Difference {

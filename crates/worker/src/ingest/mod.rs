@@ -1,0 +1,56 @@
+//! Ingestion: the platform as a *primary*, which reads a stream's source and gives its records their milestones.
+//!
+//! A batch is one snapshot of the source: staged, compared with what the merge tables hold live, and committed with
+//! its counts in the transaction that merges all datasets. Until then it has written nothing but staging rows, so a
+//! batch that failed is run again under its own id.
+
+mod attempt;
+mod fitting;
+mod job;
+mod merging;
+mod staging;
+mod survey;
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+pub use job::{HashFormula, IngestJob, IngestOutcome, Scd};
+
+use crate::error::Result;
+use crate::observer::Observer;
+use crate::sync::ground::Ground;
+use crate::sync::recovery;
+use crate::sync::retry::Budget;
+
+/// Ingests one batch of a stream. Transient errors are retried within the budget; every attempt takes a snapshot of
+/// its own and runs under the id of the one before.
+///
+/// `stop` asks for an end after the dataset that is being staged.
+///
+/// # Errors
+/// Those of [`crate::Error`]; whatever it is, the merge tables hold exactly the batch committed last.
+pub async fn run(
+    job: Arc<IngestJob>,
+    observer: Arc<dyn Observer>,
+    stop: CancellationToken,
+) -> Result<IngestOutcome> {
+    let ground = Ground {
+        tables: Arc::new(job.tables()),
+        stream: job.stream_key(),
+        worker: crate::worker_name(),
+        job,
+        observer,
+        stop,
+    };
+    let mut budget = Budget::new(&ground.job.tuning);
+    let mut sent = None;
+    loop {
+        // A snapshot cannot be taken up again, so nothing short of the commit is progress.
+        let before = budget.progress();
+        match attempt::attempt(&ground, &mut sent).await {
+            Ok(outcome) => return Ok(outcome),
+            Err(error) => recovery::recover(&ground, &mut budget, before, error).await?,
+        }
+    }
+}

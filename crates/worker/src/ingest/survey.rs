@@ -1,0 +1,97 @@
+//! Opens the source: tables found, locked, and compared with the merge tables, all before anything is written.
+
+use milestream_core::names;
+use milestream_core::stream::Dataset;
+
+use super::fitting::{self, fit};
+use super::job::IngestJob;
+use crate::error::{Error, Result};
+use crate::observer::NoticeKind;
+use crate::pair::Pair;
+use crate::postgres::Session;
+use crate::postgres::catalog::{self, RelationKind, Table};
+use crate::postgres::sql::{ident, literal};
+use crate::sync::ground::Ground;
+use crate::sync::planning::estimate;
+
+/// The source as it is read: fitted to the merge tables, in a transaction that stays open.
+pub(crate) struct Survey {
+    /// One a dataset, in the stream's order.
+    pub(crate) pairs: Vec<Pair>,
+    /// Rows that the source's statistics expect.
+    pub(crate) rows_estimated: u64,
+}
+
+/// Begins the one transaction in which all datasets are read. Every table is locked first: a snapshot taken before
+/// the wait for a lock would read a table that is being rewritten as empty. What the catalog says is read under
+/// the locks, so that it is true of what is copied.
+///
+/// # Errors
+/// `MissingTable`, `MissingRight`, and `Schema` with everything that does not fit.
+pub(crate) async fn open(
+    ground: &Ground<IngestJob>,
+    source: &mut Session,
+    store: &mut Session,
+) -> Result<Survey> {
+    let job = &ground.job;
+    let mut located = Vec::with_capacity(job.stream.datasets.len());
+    for dataset in &job.stream.datasets {
+        located.push(locate(ground, dataset, source).await?);
+    }
+    source.ask("locking the source's tables", begin(ground, &located)).await?;
+    let mut survey = Survey { pairs: Vec::with_capacity(located.len()), rows_estimated: 0 };
+    let mut differences = Vec::new();
+    for (dataset, table) in job.stream.datasets.iter().zip(located) {
+        let table = describe(source, &table.qualified()).await?;
+        let merge = names::merge_table(&job.platform, &job.stream.store, &dataset.name);
+        let merge = catalog::find(store, &merge).await?;
+        survey.rows_estimated += estimate(&table);
+        match fit(job, dataset, &table, merge) {
+            Ok(pair) => survey.pairs.push(pair),
+            Err(found) => differences.extend(found),
+        }
+    }
+    if differences.is_empty() {
+        return Ok(survey);
+    }
+    Err(Error::Schema { stream: ground.stream.clone(), differences: fitting::table_of(&differences) })
+}
+
+/// Finds a dataset's table by its whole name, or else by what stands before and behind the first dot.
+async fn locate(ground: &Ground<IngestJob>, dataset: &Dataset, source: &mut Session) -> Result<Table> {
+    let name = ground.job.source_table(dataset);
+    let mut found = catalog::find(source, name).await?;
+    if let (None, Some((schema, table))) = (&found, name.split_once('.')) {
+        found = catalog::find_quoted(source, &format!("{}.{}", ident(schema), ident(table))).await?;
+    }
+    let missing = || Error::MissingTable { endpoint: source.endpoint.to_string(), table: name.to_owned() };
+    let table = found.filter(|table| table.kind != RelationKind::Other).ok_or_else(missing)?;
+    if !table.kind.is_lockable() {
+        let text = format!(
+            "{} of dataset {:?} is a {}, which cannot be locked: should a table below it be rewritten while the \
+             snapshot is taken, its rows would seem gone for this batch",
+            table.qualified(),
+            dataset.name,
+            table.kind.name()
+        );
+        ground.notice(NoticeKind::Warning, text);
+    }
+    Ok(table)
+}
+
+fn begin(ground: &Ground<IngestJob>, located: &[Table]) -> String {
+    let lockable = located.iter().filter(|table| table.kind.is_lockable());
+    let tables: Vec<_> = lockable.map(Table::qualified).collect();
+    let lock = match tables.is_empty() {
+        true => String::new(),
+        false => format!(" lock table {} in access share mode;", tables.join(", ")),
+    };
+    let name = literal(&format!("milestream {} {} ingest", ground.job.platform, ground.stream));
+    format!("begin isolation level repeatable read read only; set local application_name = {name};{lock}")
+}
+
+async fn describe(source: &mut Session, table: &str) -> Result<Table> {
+    let found = catalog::find_quoted(source, table).await?;
+    found
+        .ok_or_else(|| Error::MissingTable { endpoint: source.endpoint.to_string(), table: table.to_owned() })
+}

@@ -1,0 +1,26 @@
+//! Everything of Milestream that talks to Postgres: sessions, syncs, ingestion, and the commands of `milestream`.
+
+pub mod comparison;
+mod digest;
+mod error;
+pub mod ingest;
+pub mod observer;
+mod pair;
+mod postgres;
+mod schema;
+mod statements;
+pub mod sync;
+mod tables;
+
+pub use error::{Class, Error, Result};
+pub use pair::Holding;
+pub use postgres::{Endpoint, Session, TlsMode};
+
+/// `host:pid:nonce`: tells workers apart, also one that has the process id of a dead one.
+fn worker_name() -> String {
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let nonce = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |since| since.subsec_nanos());
+    format!("{host}:{}:{nonce:08x}", std::process::id())
+}

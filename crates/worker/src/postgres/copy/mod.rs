@@ -1,0 +1,164 @@
+//! The COPY path: rows go from one server to the other without being decoded.
+//!
+//! The driver yields one `Bytes` a row and flushes every send, so rows are coalesced into [`BUFFER_BYTES`]: a
+//! third of the client's CPU, and fewer packets, than sending them as they come.
+
+mod rows;
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
+use sqlx::PgConnection;
+use sqlx::postgres::PgCopyIn;
+
+pub(crate) use rows::{Format, Rows};
+
+use super::Session;
+use crate::error::{Error, Result};
+
+/// Bytes gathered before they are sent on. Larger buffers gained nothing when measured.
+pub(crate) const BUFFER_BYTES: usize = 64 * 1024;
+
+/// What went through a pipe.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Piped {
+    pub(crate) rows: u64,
+    pub(crate) bytes: u64,
+}
+
+/// An open `COPY … TO STDOUT` whose silence is bounded.
+pub(crate) struct Source<'a> {
+    stream: BoxStream<'a, sqlx::Result<Bytes>>,
+    endpoint: String,
+    /// Bound on the wait for the next bytes.
+    patience: Duration,
+    /// Bound on the waits after the first.
+    silence: Duration,
+}
+
+impl<'a> Source<'a> {
+    /// Starts reading. A session whose source is not read to its end must be dropped, not used again.
+    pub(crate) async fn open(session: &'a mut Session, statement: &str) -> Result<Source<'a>> {
+        let endpoint = session.endpoint.to_string();
+        let silence = session.patience.silence;
+        // The first row of an ordered read comes after its sort, so it has the statement's own bound.
+        let patience = silence + session.patience.statement;
+        let opened = session.connection.copy_out_raw(statement);
+        let stream = match tokio::time::timeout(patience, opened).await {
+            Ok(stream) => stream.map_err(|error| Error::statement(&endpoint, "reading rows", error))?,
+            Err(_) => return Err(Error::stalled(&endpoint, "reading rows", patience)),
+        };
+        Ok(Source { stream, endpoint, patience, silence })
+    }
+
+    /// The next bytes; `None` at the end.
+    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>> {
+        match tokio::time::timeout(self.patience, self.stream.next()).await {
+            Err(_) => Err(Error::stalled(&self.endpoint, "waiting for rows", self.patience)),
+            Ok(None) => Ok(None),
+            Ok(Some(Ok(bytes))) => {
+                self.patience = self.silence;
+                Ok(Some(bytes))
+            }
+            Ok(Some(Err(error))) => Err(Error::statement(&self.endpoint, "reading rows", error)),
+        }
+    }
+}
+
+/// An open `COPY … FROM STDIN` that gathers what it is given.
+pub(crate) struct Sink<'a> {
+    copy: PgCopyIn<&'a mut PgConnection>,
+    endpoint: String,
+    gathered: BytesMut,
+    sent_bytes: u64,
+}
+
+impl<'a> Sink<'a> {
+    pub(crate) async fn open(session: &'a mut Session, statement: &str) -> Result<Sink<'a>> {
+        let endpoint = session.endpoint.to_string();
+        let copy = session
+            .connection
+            .copy_in_raw(statement)
+            .await
+            .map_err(|error| Error::statement(&endpoint, "opening the copy into the secondary", error))?;
+        Ok(Sink { copy, endpoint, gathered: BytesMut::with_capacity(BUFFER_BYTES + 8192), sent_bytes: 0 })
+    }
+
+    /// Takes bytes; true when they were sent on, which is a good moment to look around.
+    pub(crate) async fn put(&mut self, bytes: &[u8]) -> Result<bool> {
+        self.gathered.extend_from_slice(bytes);
+        if self.gathered.len() < BUFFER_BYTES {
+            return Ok(false);
+        }
+        self.flush().await?;
+        Ok(true)
+    }
+
+    async fn flush(&mut self) -> Result<()> {
+        if self.gathered.is_empty() {
+            return Ok(());
+        }
+        self.sent_bytes += self.gathered.len() as u64;
+        let sent = self.copy.send(&self.gathered[..]).await;
+        sent.map_err(|error| Error::statement(&self.endpoint, "sending rows", error))?;
+        // A value larger than the buffer made it grow; give that back, so that memory follows the buffers.
+        if self.gathered.capacity() > 4 * BUFFER_BYTES {
+            self.gathered = BytesMut::with_capacity(BUFFER_BYTES + 8192);
+        }
+        self.gathered.clear();
+        Ok(())
+    }
+
+    /// Bytes taken so far.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.sent_bytes + self.gathered.len() as u64
+    }
+
+    /// Sends the rest and waits until the server has taken all of it.
+    pub(crate) async fn finish(mut self) -> Result<Piped> {
+        self.flush().await?;
+        let bytes = self.sent_bytes;
+        let rows = self.copy.finish().await;
+        let rows = rows.map_err(|error| Error::statement(&self.endpoint, "writing rows", error))?;
+        Ok(Piped { rows, bytes })
+    }
+
+    /// Lets the server forget what it was sent.
+    pub(crate) async fn abort(self) {
+        // The transaction is given up by whoever calls this; a second error would only hide the first.
+        let _ = self.copy.abort("the source failed").await;
+    }
+}
+
+/// Pipes all rows of `source` into `sink`; `midway` is called once, after the first buffer was sent or, for a
+/// smaller copy, before its end.
+///
+/// # Errors
+/// Those of both servers. After an error neither session may be used again.
+pub(crate) async fn pipe<F>(
+    mut source: Source<'_>,
+    mut sink: Sink<'_>,
+    mut midway: impl FnMut(u64) -> F,
+) -> Result<Piped>
+where
+    F: Future<Output = Result<()>>,
+{
+    loop {
+        match source.next().await {
+            Ok(Some(bytes)) => {
+                if sink.put(&bytes).await? {
+                    midway(sink.bytes()).await?;
+                }
+            }
+            Ok(None) => break,
+            Err(error) => {
+                sink.abort().await;
+                return Err(error);
+            }
+        }
+    }
+    midway(sink.bytes()).await?;
+    sink.finish().await
+}

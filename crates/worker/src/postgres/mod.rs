@@ -1,0 +1,11 @@
+//! Sessions, catalogs, statements and the COPY path: what every sync stands on.
+
+pub(crate) mod catalog;
+pub(crate) mod copy;
+mod endpoint;
+pub(crate) mod read;
+pub(crate) mod session;
+pub(crate) mod sql;
+
+pub use endpoint::{Endpoint, TlsMode};
+pub use session::Session;

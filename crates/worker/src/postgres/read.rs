@@ -1,0 +1,162 @@
+//! The only way the primary is read: lock, compare with the plan, then read, in one READ ONLY transaction.
+//!
+//! `COPY (SELECT …)` and SELECT take their snapshot *before* they wait for the table's lock. Queued behind a
+//! TRUNCATE or a rewriting ALTER they read no rows and report no error. So the lock comes first; under it neither
+//! the table's file nor the primary's identity can change unseen, and only then a snapshot is taken.
+
+use sqlx::Row;
+
+use milestream_core::milestone::PrimaryBatch;
+
+use super::Session;
+use super::sql::{ident, literal};
+use crate::error::{Error, Result};
+
+/// What must still hold when a planned read happens.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Expectation {
+    /// `pg_control_system().system_identifier`, and the database's OID: two databases of a server are two primaries.
+    pub(crate) system: String,
+    /// The primary's table of batches, quoted.
+    pub(crate) metrics_table: String,
+    /// The stream's key there.
+    pub(crate) stream_key: String,
+    /// Batches whose rows in `batch_metrics` must be what they were.
+    pub(crate) batches: Vec<BatchIdentity>,
+    /// Relations to lock, and the file each leaf had when the plan was made.
+    pub(crate) relations: Vec<Relation>,
+}
+
+/// A batch as the primary recorded it.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct BatchIdentity {
+    pub(crate) batch: PrimaryBatch,
+    /// Start, end, status and counts, as text.
+    pub(crate) fingerprint: String,
+}
+
+/// A relation that is read.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Relation {
+    pub(crate) dataset: String,
+    /// Qualified and quoted.
+    pub(crate) table: String,
+    /// Views and foreign tables cannot be locked.
+    pub(crate) lockable: bool,
+    pub(crate) leaves: Vec<PlannedLeaf>,
+}
+
+/// A leaf and its file when the plan was made; empty when rewrites do not matter to the read.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct PlannedLeaf {
+    pub(crate) table: String,
+    pub(crate) filenode: String,
+}
+
+/// SQL for a database's identity: the cluster's identifier and the database's OID.
+pub(crate) const SYSTEM: &str = "(select system_identifier::text from pg_control_system()) || '/' || \
+     (select oid::text from pg_database where datname = current_database())";
+
+/// SQL for the fingerprint of a batch's row.
+pub(crate) const FINGERPRINT: &str = "concat_ws('|', batch_start_time::text, batch_end_time::text, batch_status, \
+     coalesce(records_inserted::text, ''), coalesce(records_updated::text, ''), coalesce(records_deleted::text, ''), \
+     coalesce(total_records::text, ''))";
+
+impl Expectation {
+    /// The same expectation for one dataset's relations only.
+    pub(crate) fn for_dataset(&self, dataset: &str) -> Expectation {
+        let relations = self.relations.iter().filter(|relation| relation.dataset == dataset).cloned().collect();
+        Expectation { relations, ..self.clone() }
+    }
+
+    /// The same expectation for one leaf's file only; its root is locked all the same.
+    pub(crate) fn for_leaf(mut self, leaf: &str) -> Expectation {
+        for relation in &mut self.relations {
+            relation.leaves.retain(|planned| planned.table == leaf);
+        }
+        self
+    }
+
+    fn lock_statement(&self) -> Option<String> {
+        let tables: Vec<_> =
+            self.relations.iter().filter(|relation| relation.lockable).map(|r| r.table.as_str()).collect();
+        (!tables.is_empty()).then(|| format!("lock table {} in access share mode;", tables.join(", ")))
+    }
+
+    /// One row: identity, then each batch's fingerprint, then each leaf's file.
+    fn question(&self) -> String {
+        let mut answers = vec![SYSTEM.to_owned()];
+        for identity in &self.batches {
+            answers.push(format!(
+                "(select {FINGERPRINT} from {} where key = {} and batch_id = {})",
+                self.metrics_table,
+                literal(&self.stream_key),
+                identity.batch
+            ));
+        }
+        for leaf in self.planned_leaves() {
+            answers.push(format!("coalesce(pg_relation_filenode(to_regclass({})), 0)::text", literal(&leaf.table)));
+        }
+        format!("select {}", answers.join(", "))
+    }
+
+    fn planned_leaves(&self) -> impl Iterator<Item = &PlannedLeaf> {
+        self.relations.iter().flat_map(|relation| &relation.leaves).filter(|leaf| !leaf.filenode.is_empty())
+    }
+
+    /// Opens the read: begin, lock and compare, in one round trip.
+    ///
+    /// # Errors
+    /// `PrimaryReset` when identity or a batch's row differ, `Rewritten` when a leaf has another file.
+    pub(crate) async fn open(&self, session: &mut Session, name: &str) -> Result<()> {
+        let text = format!(
+            "begin isolation level repeatable read read only; set local application_name = {}; {} {}",
+            literal(&format!("milestream {name}")),
+            self.lock_statement().unwrap_or_default(),
+            self.question()
+        );
+        let rows = session.ask("locking and checking the primary's tables", text).await?;
+        let row = rows
+            .last()
+            .ok_or_else(|| Error::invariant(session.endpoint.to_string(), "the check before a read gave no row"))?;
+        self.compare(&session.endpoint.to_string(), |at| row.get::<Option<String>, _>(at).unwrap_or_default())
+    }
+
+    fn compare(&self, endpoint: &str, answer: impl Fn(usize) -> String) -> Result<()> {
+        let watermark = self.batches.first().map_or(PrimaryBatch(0), |identity| identity.batch);
+        let reset = |watermark, seen| Error::PrimaryReset { endpoint: endpoint.to_owned(), watermark, seen };
+        if answer(0) != self.system {
+            let seen = format!("it was database {}, now it is {}", self.system, answer(0));
+            return Err(reset(watermark, seen));
+        }
+        for (at, identity) in self.batches.iter().enumerate() {
+            let found = answer(1 + at);
+            if found.is_empty() {
+                let seen = format!("batch {} is gone from batch_metrics", identity.batch);
+                return Err(reset(identity.batch, seen));
+            }
+            if found != identity.fingerprint {
+                let seen =
+                    format!("batch {} was {}, now it is {found}", identity.batch, identity.fingerprint);
+                return Err(reset(identity.batch, seen));
+            }
+        }
+        for (at, leaf) in self.planned_leaves().enumerate() {
+            let found = answer(1 + self.batches.len() + at);
+            if found != leaf.filenode {
+                return Err(Error::Rewritten {
+                    endpoint: endpoint.to_owned(),
+                    table: leaf.table.clone(),
+                    planned: leaf.filenode.clone(),
+                    found,
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The name under which a platform keeps its batches, quoted.
+pub(crate) fn metrics_table(platform: &str) -> String {
+    ident(&milestream_core::names::platform_table(platform, "batch_metrics"))
+}

@@ -1,0 +1,230 @@
+//! One connection with pinned settings, whose every error says where and during what it happened.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use sqlx::postgres::{PgArguments, PgRow};
+use sqlx::query::Query;
+use sqlx::{Connection, PgConnection, Postgres, Row};
+
+use super::Endpoint;
+use super::sql::assembled;
+use crate::error::{Error, Result, sqlstate};
+
+/// Settings that change text, order, visibility or waiting; pinned so that both servers answer alike.
+///
+/// `row_security = off` turns a policy that would hide rows without a word into an error.
+const PINNED: [(&str, &str); 13] = [
+    ("datestyle", "ISO"),
+    ("intervalstyle", "postgres"),
+    ("bytea_output", "hex"),
+    ("lc_monetary", "C"),
+    ("row_security", "off"),
+    ("jit", "off"),
+    ("default_transaction_isolation", "read committed"),
+    ("idle_in_transaction_session_timeout", "600s"),
+    ("tcp_keepalives_idle", "15"),
+    ("tcp_keepalives_interval", "5"),
+    ("tcp_keepalives_count", "3"),
+    ("tcp_user_timeout", "30s"),
+    // Read back after connecting: a pooler that swallows start-up options swallows this one too.
+    ("milestream.session", "kept"),
+];
+
+const OLDEST_VERSION: i32 = 140_000;
+
+/// Bounds on how long a session waits.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Patience {
+    /// For a connection to be made.
+    pub(crate) connect: Duration,
+    /// For a lock, on the server.
+    pub(crate) lock: Duration,
+    /// For a statement, on the server; zero for no bound (index builds and merges take what they take).
+    pub(crate) statement: Duration,
+    /// For the next bytes of an answer, on our side of a link that may be half open.
+    pub(crate) silence: Duration,
+}
+
+/// A backend of a server, told apart from a later one with the same process id by its start.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Backend {
+    pub(crate) pid: i32,
+    /// `pg_stat_activity.backend_start` as text.
+    pub(crate) started: String,
+}
+
+/// What the server said of itself when the connection was made.
+#[derive(Clone, Debug)]
+pub(crate) struct ServerFacts {
+    pub(crate) encoding: String,
+    pub(crate) in_recovery: bool,
+}
+
+/// One connection.
+pub struct Session {
+    pub(crate) connection: PgConnection,
+    pub(crate) endpoint: Arc<Endpoint>,
+    pub(crate) backend: Backend,
+    pub(crate) facts: ServerFacts,
+    pub(crate) patience: Patience,
+}
+
+impl Session {
+    /// Connects and checks that the server is one Milestream can work with.
+    ///
+    /// # Errors
+    /// `Unreachable`, `Refused`, `Tls`, `Pooler`, `TooOld`, each with the endpoint.
+    pub(crate) async fn connect(endpoint: &Arc<Endpoint>, name: &str, patience: Patience) -> Result<Session> {
+        let began = Instant::now();
+        let options = endpoint
+            .connect_options()
+            .application_name(&format!("milestream {name}"))
+            .extra_float_digits(3)
+            .options(PINNED)
+            .options([
+                ("lock_timeout", format!("{}ms", patience.lock.as_millis())),
+                ("statement_timeout", format!("{}ms", patience.statement.as_millis())),
+            ]);
+        let unreachable = |source| Error::Unreachable {
+            endpoint: endpoint.to_string(),
+            waited_ms: began.elapsed().as_millis(),
+            source: Box::new(source),
+        };
+        let connection = match tokio::time::timeout(patience.connect, PgConnection::connect_with(&options)).await
+        {
+            Err(_) => return Err(unreachable(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()))),
+            Ok(Err(error)) => return Err(connect_error(endpoint, error, unreachable)),
+            Ok(Ok(connection)) => connection,
+        };
+        Self::examine(connection, Arc::clone(endpoint), patience).await
+    }
+
+    async fn examine(
+        mut connection: PgConnection,
+        endpoint: Arc<Endpoint>,
+        patience: Patience,
+    ) -> Result<Session> {
+        let question = "select current_setting('server_version_num')::int, current_setting('server_version'), \
+             current_setting('server_encoding'), pg_is_in_recovery(), pg_backend_pid(), \
+             (select backend_start::text from pg_stat_activity where pid = pg_backend_pid()), \
+             current_setting('milestream.session', true)";
+        let asked = sqlx::query(question).fetch_one(&mut connection);
+        let row = tokio::time::timeout(patience.connect, asked)
+            .await
+            .map_err(|_| Error::stalled(&endpoint, "asking the server what it is", patience.connect))?
+            .map_err(|error| Error::statement(&endpoint, "asking the server what it is", error))?;
+        let version: i32 = row.get(0);
+        if version < OLDEST_VERSION {
+            return Err(Error::TooOld { endpoint: endpoint.to_string(), version: row.get(1) });
+        }
+        if row.get::<Option<String>, _>(6).as_deref() != Some("kept") {
+            let seen = "it dropped the settings given at start-up".to_owned();
+            return Err(Error::Pooler { endpoint: endpoint.to_string(), seen });
+        }
+        let backend =
+            Backend { pid: row.get(4), started: row.get::<Option<String>, _>(5).unwrap_or_default() };
+        let facts = ServerFacts { encoding: row.get(2), in_recovery: row.get(3) };
+        Ok(Session { connection, endpoint, backend, facts, patience })
+    }
+
+    /// Runs one or more statements without parameters in one round trip; rows affected by all of them.
+    pub(crate) async fn execute(&mut self, doing: &str, text: String) -> Result<u64> {
+        let done = sqlx::raw_sql(assembled(text)).execute(&mut self.connection);
+        let done = bounded(&self.endpoint, doing, self.patience, done).await?;
+        Ok(done.rows_affected())
+    }
+
+    /// Runs one or more statements without parameters in one round trip; the rows of all of them, as text.
+    pub(crate) async fn ask(&mut self, doing: &str, text: String) -> Result<Vec<PgRow>> {
+        let rows = sqlx::raw_sql(assembled(text)).fetch_all(&mut self.connection);
+        bounded(&self.endpoint, doing, self.patience, rows).await
+    }
+
+    /// Runs a statement with parameters; rows affected.
+    pub(crate) async fn run(&mut self, doing: &str, query: Query<'_, Postgres, PgArguments>) -> Result<u64> {
+        let done = query.persistent(false).execute(&mut self.connection);
+        Ok(bounded(&self.endpoint, doing, self.patience, done).await?.rows_affected())
+    }
+
+    /// Runs a query with parameters; its rows.
+    pub(crate) async fn rows(
+        &mut self,
+        doing: &str,
+        query: Query<'_, Postgres, PgArguments>,
+    ) -> Result<Vec<PgRow>> {
+        let rows = query.persistent(false).fetch_all(&mut self.connection);
+        bounded(&self.endpoint, doing, self.patience, rows).await
+    }
+
+    /// Runs a query with parameters that gives at most one row.
+    pub(crate) async fn row(
+        &mut self,
+        doing: &str,
+        query: Query<'_, Postgres, PgArguments>,
+    ) -> Result<Option<PgRow>> {
+        let row = query.persistent(false).fetch_optional(&mut self.connection);
+        bounded(&self.endpoint, doing, self.patience, row).await
+    }
+
+    pub(crate) async fn begin(&mut self) -> Result<()> {
+        self.execute("beginning a transaction", "begin".into()).await.map(|_| ())
+    }
+
+    pub(crate) async fn commit(&mut self, doing: &str) -> Result<()> {
+        self.execute(doing, "commit".into()).await.map(|_| ())
+    }
+
+    pub(crate) async fn rollback(&mut self) -> Result<()> {
+        self.execute("rolling back", "rollback".into()).await.map(|_| ())
+    }
+
+    /// Says good-bye; a connection that is merely dropped leaves a line in the server's log.
+    pub(crate) async fn close(self) {
+        // Nothing depends on the answer: whoever closes is done with the connection.
+        let _ = tokio::time::timeout(Duration::from_secs(1), self.connection.close()).await;
+    }
+}
+
+/// Bounds the wait on our side a little above the server's own bound, for links that are half open.
+///
+/// Where the server has no bound the lease's heartbeat, on a connection of its own, notices a dead link.
+async fn bounded<T>(
+    endpoint: &Endpoint,
+    doing: &str,
+    patience: Patience,
+    answer: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T> {
+    if patience.statement.is_zero() {
+        return answer.await.map_err(|error| Error::statement(endpoint, doing, error));
+    }
+    let limit = patience.statement + patience.silence;
+    match tokio::time::timeout(limit, answer).await {
+        Ok(answer) => answer.map_err(|error| Error::statement(endpoint, doing, error)),
+        Err(_) => Err(Error::stalled(endpoint, doing, limit)),
+    }
+}
+
+fn connect_error(
+    endpoint: &Endpoint,
+    error: sqlx::Error,
+    unreachable: impl Fn(sqlx::Error) -> Error,
+) -> Error {
+    let at = endpoint.to_string();
+    match &error {
+        sqlx::Error::Tls(source) => Error::Tls { endpoint: at, message: source.to_string() },
+        sqlx::Error::Io(source) if source.kind() == std::io::ErrorKind::InvalidData => {
+            Error::Tls { endpoint: at, message: source.to_string() }
+        }
+        sqlx::Error::Database(source) => match sqlstate(&error).as_deref() {
+            Some(code) if code.starts_with("28") || code == "3D000" => {
+                Error::Refused { endpoint: at, user: endpoint.user.clone(), message: source.message().into() }
+            }
+            _ if source.message().contains("startup parameter") => {
+                Error::Pooler { endpoint: at, seen: source.message().into() }
+            }
+            _ => Error::statement(&at, "connecting", error),
+        },
+        _ => unreachable(error),
+    }
+}

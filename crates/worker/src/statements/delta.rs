@@ -1,0 +1,101 @@
+//! What an increment reads from the primary, and where it stages it.
+//!
+//! Two branches that each use an index, in one statement and so one snapshot: what was opened in (X, Y] by
+//! `batch_in`, what was closed in it by `batch_out`. Never an OR over both milestones.
+
+use milestream_core::chunk::DeltaPosition;
+use milestream_core::milestone::{BatchRange, LIVE, LocalBatch};
+
+use super::{carried_list, carried_names, compare, key_literals, ordered_key};
+use crate::pair::{BATCH_ID, BATCH_IN, BATCH_OUT, Holding, IUD, Pair, REMOTE_IN, REMOTE_OUT};
+use crate::postgres::sql::{equal_keys, ident, list};
+
+/// Leading fields of each row that only a resume needs: the key as text, and for a full delta `batch_in`.
+pub(crate) fn leading_fields(pair: &Pair) -> usize {
+    pair.row_key().len()
+}
+
+/// The delta over (X, Y] in key order, behind `after` where a resume takes it up.
+pub(crate) fn copy_out(pair: &Pair, range: BatchRange, local: LocalBatch, after: Option<&DeltaPosition>) -> String {
+    let branches = match pair.holding {
+        Holding::LiveOnly => net_branches(pair, range),
+        Holding::Mirror => full_branches(pair, range),
+    };
+    let mut order = ordered_key(pair, "d");
+    let mut leading: Vec<_> = pair.key_names().map(|name| format!("d.{}::text", ident(name))).collect();
+    let mut columns: Vec<_> = carried_names(pair).into_iter().map(|name| format!("d.{}", ident(name))).collect();
+    match pair.holding {
+        Holding::LiveOnly => columns.push(format!("d.{IUD}")),
+        Holding::Mirror => {
+            order.push(format!("d.{BATCH_IN}"));
+            leading.push(format!("d.{BATCH_IN}::text"));
+            columns.extend([format!("d.{BATCH_IN}"), format!("d.{BATCH_OUT}")]);
+        }
+    }
+    let resume = after.map(|after| {
+        let mut bound = key_literals(pair, &after.key);
+        bound.extend(after.batch_in.map(|batch| batch.to_string()));
+        format!(" where {}", compare(&order, ">", &bound))
+    });
+    format!(
+        "copy (select {}, {}, {local}::integer from ({branches}) d{} order by {}) to stdout (format {})",
+        leading.join(", "),
+        columns.join(", "),
+        resume.unwrap_or_default(),
+        order.join(", "),
+        pair.format().name()
+    )
+}
+
+/// Upserts: opened in (X, Y] and live at Y. Deletes: live at X, closed in (X, Y], with no version live at Y.
+fn net_branches(pair: &Pair, range: BatchRange) -> String {
+    let (x, y) = (range.after(), range.through());
+    let named = carried_list(pair, "v");
+    format!(
+        "select {named}, 'U'::varchar(1) as {IUD} from {table} v \
+         where v.{BATCH_IN} > {x} and v.{BATCH_IN} <= {y} and v.{BATCH_OUT} >= {y} \
+         union all \
+         select {named}, 'D'::varchar(1) from {table} v \
+         where v.{BATCH_OUT} >= {x} and v.{BATCH_OUT} < {y} and v.{BATCH_IN} <= {x} \
+         and not exists (select 1 from {table} l where {same} \
+         and l.{BATCH_IN} > {x} and l.{BATCH_IN} <= {y} and l.{BATCH_OUT} >= {y})",
+        table = pair.primary_table,
+        same = equal_keys("l", "v", pair.key_names()),
+    )
+}
+
+/// Versions opened in (X, Y] as of Y, and versions live at X that were closed in it.
+fn full_branches(pair: &Pair, range: BatchRange) -> String {
+    let (x, y) = (range.after(), range.through());
+    let named = carried_list(pair, "v");
+    format!(
+        "select {named}, v.{BATCH_IN}, \
+         case when v.{BATCH_OUT} >= {y} then {LIVE} else v.{BATCH_OUT} end as {BATCH_OUT} from {table} v \
+         where v.{BATCH_IN} > {x} and v.{BATCH_IN} <= {y} \
+         union all \
+         select {named}, v.{BATCH_IN}, v.{BATCH_OUT} from {table} v \
+         where v.{BATCH_OUT} >= {x} and v.{BATCH_OUT} < {y} and v.{BATCH_IN} <= {x}",
+        table = pair.primary_table,
+    )
+}
+
+/// The copy into the staging table that takes what [`copy_out`] gives, leading fields taken off.
+pub(crate) fn copy_in(pair: &Pair) -> String {
+    let mut names = carried_names(pair);
+    match pair.holding {
+        Holding::LiveOnly => names.push(IUD),
+        Holding::Mirror => names.extend([REMOTE_IN, REMOTE_OUT]),
+    }
+    names.push(BATCH_ID);
+    format!("copy {} ({}) from stdin (format {})", ident(&pair.names.staging), list(names), pair.format().name())
+}
+
+/// The ledger: versions found opened, and found closed, over (X, Y].
+pub(crate) fn ledger(pair: &Pair, range: BatchRange) -> String {
+    let (x, y) = (range.after(), range.through());
+    format!(
+        "select (select count(*) from {table} v where v.{BATCH_IN} > {x} and v.{BATCH_IN} <= {y})::text, \
+         (select count(*) from {table} v where v.{BATCH_OUT} >= {x} and v.{BATCH_OUT} < {y})::text",
+        table = pair.primary_table
+    )
+}

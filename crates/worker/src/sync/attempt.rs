@@ -1,0 +1,276 @@
+//! One attempt: take the lease, take up the sync in flight or plan the next, bring it to its commit.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::copying::{Plan, copy_all};
+use super::ground::Ground;
+use super::leading::Leadership;
+use super::planning::{self, Decision, Draft};
+use super::retry::Budget;
+use super::{Outcome, Until, landing, merging};
+use crate::error::{Class, Error, Result};
+use crate::observer::{Happening, NoticeKind, Step};
+use crate::postgres::Session;
+use crate::tables::batches::{self, Counts};
+use crate::tables::chunks::{self, Progress};
+use crate::tables::history::{self, Timings};
+use crate::tables::lease::Lease;
+use crate::tables::streams;
+
+/// Plans made for one seed before it is given up.
+const PLANS_MAX: i32 = 3;
+
+/// Runs syncs until there is a reason to stop.
+pub(crate) async fn attempt(
+    ground: &Arc<Ground>,
+    until: Until,
+    outcome: &mut Outcome,
+    budget: &Budget,
+) -> Result<()> {
+    let mut leadership = Leadership::begin(ground).await?;
+    let (lease, lost) = (leadership.lease.clone(), leadership.lost.clone());
+    let led = tokio::select! {
+        led = lead(ground, &lease, &mut leadership.session, until, outcome, budget) => led,
+        () = lost.cancelled() => Err(Error::Fenced { stream: ground.stream.clone() }),
+    };
+    leadership.end(ground, &led).await;
+    led
+}
+
+async fn lead(
+    ground: &Arc<Ground>,
+    lease: &Lease,
+    secondary: &mut Session,
+    until: Until,
+    outcome: &mut Outcome,
+    budget: &Budget,
+) -> Result<()> {
+    ground.reach(Step::Leased, Happening::Reached).await?;
+    streams::go_on(secondary, &ground.tables, &ground.stream).await?;
+    loop {
+        ground.check_stop()?;
+        let Some(plan) = next_plan(ground, lease, secondary, outcome, budget).await? else { return Ok(()) };
+        bring_home(ground, plan, secondary, outcome, budget).await?;
+        if until == Until::OneSync {
+            return Ok(());
+        }
+    }
+}
+
+/// The sync in flight, or else the next one, stored. `None` when there is nothing to do.
+async fn next_plan(
+    ground: &Arc<Ground>,
+    lease: &Lease,
+    secondary: &mut Session,
+    outcome: &mut Outcome,
+    budget: &Budget,
+) -> Result<Option<Plan>> {
+    let row = streams::load(secondary, &ground.tables, &ground.stream).await?;
+    outcome.watermark = row.watermark;
+    let upstream = planning::choose_upstream(&ground.job, &row).await?;
+    let mut primary = ground.reader(&upstream.endpoint, "plan").await?;
+    let plan = if let Some(mut flight) = row.flight {
+        flight.retries += 1;
+        let (pairs, _) = planning::pairs(&ground.job, upstream, &mut primary, secondary).await?;
+        let (lease, upstream) = (lease.clone(), upstream.clone());
+        let plan = Plan { flight, pairs, generation: row.generation, lease, upstream };
+        resume(ground, &plan, secondary).await?;
+        Some(plan)
+    } else {
+        let decision =
+            planning::decide(&ground.job, upstream, &mut primary, secondary, &row).await?;
+        match decision {
+            Decision::Nothing { why } => {
+                outcome.caught_up = true;
+                outcome.why = Some(why);
+                ground.reach(Step::Idle, Happening::Reached).await?;
+                None
+            }
+            Decision::Sync(draft) => {
+                let generation = row.generation + 1;
+                planning::store(ground, lease, secondary, &draft, generation).await?;
+                let Draft { flight, pairs, .. } = *draft;
+                let (lease, upstream) = (lease.clone(), upstream.clone());
+                Some(Plan { flight, pairs, generation, lease, upstream })
+            }
+        }
+    };
+    primary.close().await;
+    if let Some(plan) = &plan {
+        report_plan(ground, plan, secondary, budget).await?;
+    }
+    Ok(plan)
+}
+
+async fn resume(ground: &Ground, plan: &Plan, secondary: &mut Session) -> Result<()> {
+    chunks::reset_claims(secondary, &ground.tables, &plan.scope(ground)).await?;
+    streams::count_retry(secondary, &ground.tables, &ground.stream).await?;
+    let progress = chunks::progress(secondary, &ground.tables, &ground.stream, plan.generation).await?;
+    let text = format!(
+        "taking up the {} to batch {} with {} of {} chunks done",
+        plan.flight.phase(),
+        plan.flight.to,
+        progress.done,
+        progress.chunks
+    );
+    ground.notice(NoticeKind::Resumed, text);
+    Ok(())
+}
+
+async fn report_plan(ground: &Ground, plan: &Plan, secondary: &mut Session, budget: &Budget) -> Result<()> {
+    let progress = chunks::progress(secondary, &ground.tables, &ground.stream, plan.generation).await?;
+    // What an earlier attempt made durable renews the retry budget.
+    budget.reached(progress.done);
+    let happening = Happening::Plan {
+        from: plan.flight.from,
+        to: plan.flight.to,
+        local: plan.flight.local,
+        generation: plan.generation,
+        chunks: progress.chunks,
+        chunks_done: progress.done,
+        rows_estimated: plan.flight.rows_estimated,
+        rows_done: progress.rows,
+    };
+    ground.reach(Step::Planned, happening).await
+}
+
+/// Brings a plan to its commit; a seed whose table changed under it is planned anew, a few times.
+async fn bring_home(
+    ground: &Arc<Ground>,
+    plan: Plan,
+    secondary: &mut Session,
+    outcome: &mut Outcome,
+    budget: &Budget,
+) -> Result<()> {
+    let mut plan = Arc::new(plan);
+    loop {
+        match fly(ground, &plan, secondary).await {
+            Ok(()) => break,
+            Err(error) if error.class() == Class::Replan => {
+                let plans = plan.flight.plans;
+                if plans >= PLANS_MAX || !plan.flight.is_seed() {
+                    let (stream, last) = (ground.stream.clone(), Box::new(error));
+                    return Err(Error::SeedUnstable { stream, plans, last });
+                }
+                ground.notice(NoticeKind::Replanned, format!("{error}; the seed is planned anew"));
+                plan = Arc::new(replan(ground, &plan, secondary).await?);
+                report_plan(ground, &plan, secondary, budget).await?;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    budget.advance();
+    outcome.syncs += 1;
+    outcome.watermark = Some(plan.flight.to);
+    Ok(())
+}
+
+/// A new plan for the same seed: X is chosen anew, the local batch stays where it can.
+async fn replan(ground: &Ground, old: &Plan, secondary: &mut Session) -> Result<Plan> {
+    // An error may have left a transaction of the leader's own open.
+    secondary.rollback().await?;
+    let mut row = streams::load(secondary, &ground.tables, &ground.stream).await?;
+    row.flight = None;
+    let mut primary = ground.reader(&old.upstream.endpoint, "plan").await?;
+    let decision = planning::decide(&ground.job, &old.upstream, &mut primary, secondary, &row).await?;
+    primary.close().await;
+    let Decision::Sync(mut draft) = decision else {
+        return Err(Error::invariant("a seed that was planned anew", "the primary has no committed batch any more"));
+    };
+    draft.flight.plans = old.flight.plans + 1;
+    draft.flight.retries = old.flight.retries;
+    draft.flight.started_us = old.flight.started_us;
+    if draft.flight.local != old.flight.local {
+        batches::forget(secondary, &ground.tables, &ground.stream, old.flight.local).await?;
+    }
+    let generation = old.generation + 1;
+    planning::store(ground, &old.lease, secondary, &draft, generation).await?;
+    let Draft { flight, pairs, .. } = *draft;
+    let (lease, upstream) = (old.lease.clone(), old.upstream.clone());
+    Ok(Plan { flight, pairs, generation, lease, upstream })
+}
+
+async fn fly(ground: &Arc<Ground>, plan: &Arc<Plan>, secondary: &mut Session) -> Result<()> {
+    let began = Instant::now();
+    copy_all(ground, plan, ground.job.tuning.parallelism).await?;
+    let mut timings = Timings { copy_ms: millis(began), ..Timings::default() };
+    ground.check_stop()?;
+    let began = Instant::now();
+    if plan.flight.is_seed() {
+        landing::prepare(ground, plan, secondary).await?;
+        timings.landing_ms = millis(began);
+    } else {
+        all_done(ground, plan, secondary).await?;
+        merging::check_ledger(ground, plan, secondary).await?;
+        merging::analyze(plan, secondary).await?;
+    }
+    mark_ingested(ground, plan, secondary).await?;
+    commit(ground, plan, secondary, timings).await
+}
+
+async fn all_done(ground: &Ground, plan: &Plan, secondary: &mut Session) -> Result<()> {
+    let progress = chunks::progress(secondary, &ground.tables, &ground.stream, plan.generation).await?;
+    if progress.done == progress.chunks {
+        return Ok(());
+    }
+    let what = format!("{} of {} chunks are done after the copy", progress.done, progress.chunks);
+    Err(Error::invariant(&ground.tables.sync_chunk, what))
+}
+
+async fn mark_ingested(ground: &Ground, plan: &Plan, secondary: &mut Session) -> Result<()> {
+    let progress = chunks::progress(secondary, &ground.tables, &ground.stream, plan.generation).await?;
+    let state = planning::state(ground, &plan.flight, progress.rows);
+    let state = batches::BatchState { last_synced_primary_batch: plan.flight.from, ..state }.to_column()?;
+    secondary.begin().await?;
+    batches::ingested(secondary, &ground.tables, &ground.stream, plan.flight.local, &state).await?;
+    plan.lease.fence(secondary).await?;
+    secondary.commit("marking the batch ingested").await
+}
+
+/// Rows, watermark, batch, metrics and history in one transaction: readers see X or Y, never between.
+async fn commit(ground: &Ground, plan: &Plan, secondary: &mut Session, mut timings: Timings) -> Result<()> {
+    let (tables, stream, flight) = (&ground.tables, ground.stream.as_str(), &plan.flight);
+    let progress = chunks::progress(secondary, tables, stream, plan.generation).await?;
+    let began = Instant::now();
+    secondary.begin().await?;
+    ground.reach(Step::Merging, Happening::Reached).await?;
+    let counts = write_rows(ground, plan, secondary, progress).await?;
+    timings.merge_ms = millis(began);
+    let began = Instant::now();
+    let state = planning::state(ground, flight, progress.rows).to_column()?;
+    batches::commit(secondary, tables, stream, flight.local, counts, &state).await?;
+    streams::land(secondary, tables, stream, flight).await?;
+    chunks::clear(secondary, tables, stream).await?;
+    timings.commit_ms = millis(began);
+    history::record(secondary, tables, stream, flight, counts, progress, timings, &ground.worker).await?;
+    let happening = Happening::Commit {
+        watermark: flight.to,
+        inserted: counts.inserted,
+        updated: counts.updated,
+        deleted: counts.deleted,
+    };
+    ground.reach(Step::BeforeCommit, happening.clone()).await?;
+    plan.lease.fence(secondary).await?;
+    secondary.commit("committing data and watermark").await?;
+    ground.reach(Step::AfterCommit, happening).await
+}
+
+async fn write_rows(
+    ground: &Ground,
+    plan: &Plan,
+    secondary: &mut Session,
+    progress: Progress,
+) -> Result<Counts> {
+    match plan.flight.from {
+        None => landing::reveal(ground, plan, secondary).await,
+        Some(from) => {
+            let counts = merging::merge(ground, plan, from, secondary).await?;
+            Ok(Counts { total: progress.rows, ..counts })
+        }
+    }
+}
+
+fn millis(began: Instant) -> u64 {
+    u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX)
+}

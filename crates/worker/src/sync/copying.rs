@@ -1,0 +1,294 @@
+//! The copy: workers claim chunks and bring each over in a transaction of its own.
+
+use std::sync::Arc;
+
+use sqlx::Row;
+use tokio::task::JoinSet;
+
+use milestream_core::chunk::{ChunkBounds, DeltaPosition, DeltaRange};
+use milestream_core::milestone::PrimaryBatch;
+
+use super::ground::Ground;
+use super::job::Upstream;
+use crate::error::{Error, Result};
+use crate::observer::{Happening, Step};
+use crate::pair::{Holding, Pair};
+use crate::postgres::Session;
+use crate::postgres::copy::{Piped, Rows, Sink, Source, pipe};
+use crate::postgres::read::Expectation;
+use crate::statements::{delta, seed};
+use crate::tables::chunks::{self, ChunkScope, Claimed};
+use crate::tables::lease::Lease;
+use crate::tables::streams::Flight;
+
+/// A sync in flight, as its workers see it.
+pub(crate) struct Plan {
+    pub(crate) flight: Flight,
+    pub(crate) pairs: Vec<Pair>,
+    pub(crate) generation: i32,
+    pub(crate) lease: Lease,
+    pub(crate) upstream: Upstream,
+}
+
+impl Plan {
+    pub(crate) fn scope(&self, ground: &Ground) -> ChunkScope {
+        ChunkScope {
+            stream: ground.stream.clone(),
+            generation: self.generation,
+            token: self.lease.token(),
+            worker: ground.worker.clone(),
+        }
+    }
+
+    fn pair(&self, dataset: &str) -> Result<&Pair> {
+        self.pairs.iter().find(|pair| pair.dataset == dataset).ok_or_else(|| {
+            Error::setup(
+                format!("the sync in flight holds dataset {dataset:?}, which the model no longer has"),
+                "put the dataset back until this sync is committed",
+            )
+        })
+    }
+}
+
+/// Copies all chunks that can be claimed, `parallelism` at a time. The first error ends all of them.
+///
+/// # Errors
+/// Those of any worker; `Stopped` when the worker was asked to stop and chunks are left.
+pub(crate) async fn copy_all(ground: &Arc<Ground>, plan: &Arc<Plan>, workers: usize) -> Result<()> {
+    let mut crew = JoinSet::new();
+    for number in 0..workers.max(1) {
+        let (ground, plan) = (Arc::clone(ground), Arc::clone(plan));
+        crew.spawn(async move { work(&ground, &plan, number).await });
+    }
+    let mut stopped = false;
+    while let Some(ended) = crew.join_next().await {
+        match ended.map_err(|panic| Error::invariant("a copy worker", panic.to_string()))? {
+            Ok(()) => {}
+            // The others finish the chunks they have in hand.
+            Err(Error::Stopped) => stopped = true,
+            // Dropping the set aborts the others: their connections close, their chunks roll back.
+            Err(error) => return Err(error),
+        }
+    }
+    if stopped { Err(Error::Stopped) } else { Ok(()) }
+}
+
+async fn work(ground: &Ground, plan: &Plan, number: usize) -> Result<()> {
+    let scope = plan.scope(ground);
+    let mut secondary = ground.writer(&plan.lease, &format!("copy {number}")).await?;
+    let mut primary: Option<Session> = None;
+    loop {
+        ground.check_stop()?;
+        let Some(claimed) = chunks::claim(&mut secondary, &ground.tables, &scope).await? else { break };
+        // The reader is opened for the first chunk, so that idle workers cost the primary nothing.
+        if primary.is_none() {
+            primary = Some(ground.reader(&plan.upstream.endpoint, &format!("copy {number}")).await?);
+        }
+        let Some(primary) = primary.as_mut() else { break };
+        let mut copying = Copying { ground, plan, scope: &scope, primary, secondary: &mut secondary };
+        match &claimed.bounds {
+            ChunkBounds::Delta(range) => copying.delta(claimed.clone(), range.after.clone()).await?,
+            ChunkBounds::Blocks(_) | ChunkBounds::Keys(_) | ChunkBounds::Sweep => copying.seed(claimed).await?,
+        }
+    }
+    secondary.close().await;
+    if let Some(primary) = primary {
+        primary.close().await;
+    }
+    Ok(())
+}
+
+/// One worker's hands on one chunk.
+struct Copying<'a> {
+    ground: &'a Ground,
+    plan: &'a Plan,
+    scope: &'a ChunkScope,
+    primary: &'a mut Session,
+    secondary: &'a mut Session,
+}
+
+impl Copying<'_> {
+    async fn open_read(&mut self, claimed: &Claimed, expectation: &Expectation) -> Result<()> {
+        let name = format!("{} {} chunk {}", self.ground.job.platform, self.ground.stream, claimed.chunk);
+        expectation.open(self.primary, &name).await?;
+        reach(self.ground, Step::ChunkOpened, claimed, Piped::default()).await
+    }
+
+    /// A seed's chunk: read, write and mark, all or nothing.
+    async fn seed(&mut self, claimed: Claimed) -> Result<()> {
+        let plan = self.plan;
+        let pair = plan.pair(&claimed.dataset)?;
+        let x = plan.flight.to;
+        let expectation = plan.flight.expectation.for_dataset(&claimed.dataset);
+        let (expectation, copy_out, landing) = match &claimed.bounds {
+            ChunkBounds::Blocks(range) => {
+                (expectation.for_leaf(&range.leaf), seed::blocks(pair, x, range), &pair.names.landing)
+            }
+            ChunkBounds::Keys(range) => (expectation, seed::keys(pair, x, range), &pair.names.landing),
+            ChunkBounds::Sweep => (expectation, seed::sweep(pair, x), &pair.names.sweep),
+            ChunkBounds::Delta(_) => return Err(Error::invariant("a seed", "one of its chunks is a delta's")),
+        };
+        self.open_read(&claimed, &expectation).await?;
+        self.secondary.begin().await?;
+        let piped = {
+            let source = Source::open(self.primary, &copy_out).await?;
+            let sink = Sink::open(self.secondary, &seed::copy_in(pair, landing)).await?;
+            let mut midway_reached = false;
+            let (ground, claimed) = (self.ground, &claimed);
+            pipe(source, sink, |bytes| {
+                let first = !std::mem::replace(&mut midway_reached, true);
+                let (dataset, chunk) = (claimed.dataset.clone(), claimed.chunk);
+                async move {
+                    let happening = Happening::Chunk { dataset, chunk, rows: 0, bytes };
+                    if first { ground.reach(Step::MidChunk, happening).await } else { Ok(()) }
+                }
+            })
+            .await?
+        };
+        self.primary.commit("ending a read").await?;
+        chunks::mark_done(self.secondary, &self.ground.tables, self.scope, &claimed, piped).await?;
+        commit(self.ground, &plan.lease, self.secondary, &claimed, piped).await
+    }
+
+    /// A dataset's delta: one ordered stream, cut into chunks as it is received.
+    async fn delta(&mut self, claimed: Claimed, after: Option<DeltaPosition>) -> Result<()> {
+        let plan = self.plan;
+        let pair = plan.pair(&claimed.dataset)?;
+        let range = plan.flight.range().ok_or_else(|| Error::invariant("a seed", "one of its chunks is a delta's"))?;
+        let expectation = plan.flight.expectation.for_dataset(&claimed.dataset);
+        self.open_read(&claimed, &expectation).await?;
+        let found = self.ledger(&delta::ledger(pair, range)).await?;
+        let copy_out = delta::copy_out(pair, range, plan.flight.local, after.as_ref());
+        let (ground, scope, tables) = (self.ground, self.scope, &self.ground.tables);
+        let chunk_rows = ground.job.tuning.seed_chunk_rows.max(1);
+        let mut rows = Rows::new(pair.format(), delta::leading_fields(pair));
+        let mut source = Source::open(self.primary, &copy_out).await?;
+        let mut claimed = claimed;
+        let mut first = true;
+        loop {
+            self.secondary.begin().await?;
+            if first {
+                chunks::record_ledger(self.secondary, tables, scope, claimed.chunk, found).await?;
+            }
+            let received = receive(ground, &claimed, pair, &mut source, &mut rows, self.secondary, chunk_rows).await?;
+            first = false;
+            let through = received.last_key.map(|key| position(pair, key)).transpose()?;
+            let following = if received.ended { None } else { through.clone() };
+            let after = match &claimed.bounds {
+                ChunkBounds::Delta(range) => range.after.clone(),
+                _ => None,
+            };
+            claimed.bounds = ChunkBounds::Delta(DeltaRange { after, through: following.clone() });
+            chunks::mark_done(self.secondary, tables, scope, &claimed, received.piped).await?;
+            let next = match following {
+                None => None,
+                Some(_) => {
+                    let bounds = ChunkBounds::Delta(DeltaRange { after: following, through: None });
+                    Some(chunks::follow(self.secondary, tables, scope, &claimed.dataset, bounds).await?)
+                }
+            };
+            commit(ground, &plan.lease, self.secondary, &claimed, received.piped).await?;
+            match next {
+                None => break,
+                Some(next) => claimed = next,
+            }
+            ground.check_stop()?;
+        }
+        rows.finish()?;
+        drop(source);
+        self.primary.commit("ending a read").await
+    }
+
+    async fn ledger(&mut self, question: &str) -> Result<(i64, i64)> {
+        let rows = self.primary.ask("counting the ledger", question.to_owned()).await?;
+        let row = rows.first().ok_or_else(|| Error::invariant("the ledger", "a count gave no row"))?;
+        Ok((counted(row.get(0))?, counted(row.get(1))?))
+    }
+}
+
+async fn reach(ground: &Ground, step: Step, claimed: &Claimed, piped: Piped) -> Result<()> {
+    let (dataset, chunk) = (claimed.dataset.clone(), claimed.chunk);
+    ground.reach(step, Happening::Chunk { dataset, chunk, rows: piped.rows, bytes: piped.bytes }).await
+}
+
+/// Commits a chunk, its rows and its mark; the fence is the last thing before.
+async fn commit(
+    ground: &Ground,
+    lease: &Lease,
+    secondary: &mut Session,
+    claimed: &Claimed,
+    piped: Piped,
+) -> Result<()> {
+    reach(ground, Step::ChunkCommitting, claimed, piped).await?;
+    lease.fence(secondary).await?;
+    secondary.commit("committing a chunk").await?;
+    reach(ground, Step::ChunkCommitted, claimed, piped).await
+}
+
+/// A count that came as text.
+pub(crate) fn counted(text: &str) -> Result<i64> {
+    text.parse().map_err(|_| Error::invariant("a count", format!("{text:?} is no number")))
+}
+
+/// What one chunk of a delta received.
+struct Received {
+    piped: Piped,
+    /// The last row's leading fields.
+    last_key: Option<Vec<String>>,
+    /// Whether the stream came to its end.
+    ended: bool,
+}
+
+/// Writes up to `rows_max` rows of the stream into the staging table.
+async fn receive(
+    ground: &Ground,
+    claimed: &Claimed,
+    pair: &Pair,
+    source: &mut Source<'_>,
+    rows: &mut Rows,
+    secondary: &mut Session,
+    rows_max: u64,
+) -> Result<Received> {
+    let format = pair.format();
+    let mut sink = Sink::open(secondary, &delta::copy_in(pair)).await?;
+    sink.put(format.header()).await?;
+    let (mut taken, mut last, mut ended, mut midway) = (0, None, false, false);
+    while taken < rows_max && !ended {
+        while taken < rows_max
+            && let Some(row) = rows.next()?
+        {
+            let flushed = sink.put(&row.bytes).await?;
+            last = Some(row);
+            taken += 1;
+            if flushed && !midway {
+                midway = true;
+                reach(ground, Step::MidChunk, claimed, Piped { rows: taken, bytes: sink.bytes() }).await?;
+            }
+        }
+        if taken < rows_max {
+            match source.next().await? {
+                Some(bytes) => rows.feed(&bytes),
+                None => ended = true,
+            }
+        }
+    }
+    if !midway {
+        reach(ground, Step::MidChunk, claimed, Piped { rows: taken, bytes: sink.bytes() }).await?;
+    }
+    sink.put(format.trailer()).await?;
+    let last_key = last.map(|row| row.leading_text()).transpose()?;
+    Ok(Received { piped: sink.finish().await?, last_key, ended })
+}
+
+/// The position of a row, from its leading fields.
+fn position(pair: &Pair, mut key: Vec<String>) -> Result<DeltaPosition> {
+    let batch_in = match pair.holding {
+        Holding::LiveOnly => None,
+        Holding::Mirror => {
+            let batch = key.pop().unwrap_or_default();
+            let batch = batch.parse().map_err(|_| Error::invariant("a delta", format!("{batch:?} is no batch")))?;
+            Some(PrimaryBatch(batch))
+        }
+    };
+    Ok(DeltaPosition { key, batch_in })
+}

@@ -1,0 +1,73 @@
+//! What every part of a running sync needs at hand.
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use super::job::{Job, Tuning};
+use crate::error::{Error, Result};
+use crate::observer::{Event, Happening, Notice, NoticeKind, Observer, Step, Verdict};
+use crate::postgres::{Endpoint, Session};
+use crate::tables::ControlTables;
+use crate::tables::lease::Lease;
+
+/// What has to be known of a job, whatever it is, to lead its stream.
+pub(crate) trait Charge: Send + Sync + 'static {
+    /// The platform whose stream it is.
+    fn platform(&self) -> &str;
+    /// That platform's merge store.
+    fn store(&self) -> &Arc<Endpoint>;
+    /// Bounds and policies.
+    fn tuning(&self) -> &Tuning;
+}
+
+/// The job, its control tables, and whoever listens.
+pub(crate) struct Ground<J = Job> {
+    pub(crate) job: Arc<J>,
+    pub(crate) tables: Arc<ControlTables>,
+    pub(crate) stream: String,
+    /// `host:pid:nonce` of this worker.
+    pub(crate) worker: String,
+    pub(crate) observer: Arc<dyn Observer>,
+    /// Cancelled when the worker is asked to stop after the chunk in flight.
+    pub(crate) stop: CancellationToken,
+}
+
+impl<J> Ground<J> {
+    /// Reports a step and does as the observer says.
+    pub(crate) async fn reach(&self, step: Step, happening: Happening) -> Result<()> {
+        let event = Event { stream: self.stream.clone(), step, happening };
+        match self.observer.at(&event).await {
+            Verdict::GoOn => Ok(()),
+            Verdict::FailHere(text) => Err(Error::Injected { step: step.to_string(), text }),
+            Verdict::StopHere => Err(Error::Abandoned { step: step.to_string() }),
+        }
+    }
+
+    pub(crate) fn notice(&self, kind: NoticeKind, text: String) {
+        self.observer.notice(&Notice { stream: self.stream.clone(), kind, text });
+    }
+
+    /// # Errors
+    /// `Stopped` once the worker was asked to stop.
+    pub(crate) fn check_stop(&self) -> Result<()> {
+        if self.stop.is_cancelled() { Err(Error::Stopped) } else { Ok(()) }
+    }
+}
+
+impl<J: Charge> Ground<J> {
+    /// A session on the platform's own store that a takeover can end.
+    pub(crate) async fn writer(&self, lease: &Lease, name: &str) -> Result<Session> {
+        let name = format!("{} {} {name}", self.job.platform(), self.stream);
+        let mut session =
+            Session::connect(self.job.store(), &name, self.job.tuning().writing_patience()).await?;
+        lease.register(&mut session).await?;
+        Ok(session)
+    }
+
+    /// A session on a primary, or on a source.
+    pub(crate) async fn reader(&self, endpoint: &Arc<Endpoint>, name: &str) -> Result<Session> {
+        let name = format!("{} {} {name}", self.job.platform(), self.stream);
+        Session::connect(endpoint, &name, self.job.tuning().reading_patience()).await
+    }
+}

@@ -1,0 +1,219 @@
+//! What one stream of one secondary is to do, and under which bounds.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use milestream_core::stream::Stream;
+
+use super::ground::Charge;
+use crate::error::{Error, Result};
+use crate::pair::Holding;
+use crate::postgres::Endpoint;
+use crate::postgres::session::Patience;
+use crate::tables::ControlTables;
+
+/// One stream of one secondary.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// The secondary platform's name, as in the model.
+    pub platform: String,
+    /// What it keeps.
+    pub holding: Holding,
+    /// The stream, with its datasets.
+    pub stream: Stream,
+    /// The primaries it can be pulled from, in order of preference; never empty.
+    pub upstreams: Vec<Upstream>,
+    /// How one of them is chosen, as long as the stream has none.
+    pub primary_choice: PrimaryChoice,
+    /// The secondary's merge store.
+    pub secondary: Arc<Endpoint>,
+    /// Batches whose staged rows are kept; `None` keeps all.
+    pub staging_batches_to_keep: Option<u32>,
+    /// Bounds and policies.
+    pub tuning: Tuning,
+}
+
+/// A primary to pull from.
+#[derive(Clone, Debug)]
+pub struct Upstream {
+    /// The primary platform's name, as in the model.
+    pub platform: String,
+    /// Its merge store, opened with the secondary's credential.
+    pub endpoint: Arc<Endpoint>,
+}
+
+/// How a stream without a primary gets one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+#[value(rename_all = "snake_case")]
+pub enum PrimaryChoice {
+    /// The first candidate.
+    #[default]
+    First,
+    /// Streams are spread over the candidates by their keys.
+    Spread,
+    /// The candidate whose newest committed batch is youngest.
+    LeastLag,
+}
+
+/// How a seed is cut into chunks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+#[value(rename_all = "snake_case")]
+pub enum SeedStrategy {
+    /// Blocks where the relation is a table, keys where it is a view or foreign table.
+    #[default]
+    Auto,
+    /// Ranges of heap blocks and a sweep.
+    Blocks,
+    /// Ranges of the key.
+    Keys,
+}
+
+/// How a seed is checked before it lands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+#[value(rename_all = "snake_case")]
+pub enum VerifySeed {
+    /// Rows landed are counted on both sides.
+    #[default]
+    Count,
+    /// Digests of all rows are compared.
+    Content,
+    /// Not at all.
+    Off,
+}
+
+/// Bounds and policies of a sync. The defaults are those of `milestream.toml`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tuning {
+    /// Streams of rows that are copied side by side.
+    pub parallelism: usize,
+    /// Rows a chunk aims at.
+    pub seed_chunk_rows: u64,
+    /// How a seed is cut into chunks.
+    pub seed_strategy: SeedStrategy,
+    /// How a seed is checked.
+    pub verify_seed: VerifySeed,
+    /// Recorded rows that one increment may span, as long as that is more than one batch.
+    pub max_rows_per_sync: u64,
+    /// Share of a table's rows that one sync may delete.
+    pub max_delete_fraction: f64,
+    /// Whether tables we create are unique on the key hash.
+    pub interchange: bool,
+    /// Tries after transient errors without progress in between.
+    pub retry_tries: usize,
+    /// Time within which the tries are made.
+    pub retry_window: Duration,
+    /// Pause before the first retry; it doubles up to `retry_pause_max`, with jitter.
+    pub retry_pause_min: Duration,
+    /// Longest pause before a retry.
+    pub retry_pause_max: Duration,
+    /// How long the lease stands without a heartbeat.
+    pub lease: Duration,
+    /// Bound on making a connection.
+    pub connect_timeout: Duration,
+    /// Bound on waiting for a lock.
+    pub lock_timeout: Duration,
+    /// Bound on a statement on the primary.
+    pub statement_timeout: Duration,
+    /// Bound on the silence of the primary in the middle of an answer.
+    pub silence_timeout: Duration,
+    /// `maintenance_work_mem` while indexes are built.
+    pub maintenance_work_mem: String,
+}
+
+impl Default for Tuning {
+    fn default() -> Tuning {
+        Tuning {
+            parallelism: 2,
+            seed_chunk_rows: 100_000,
+            seed_strategy: SeedStrategy::Auto,
+            verify_seed: VerifySeed::Count,
+            max_rows_per_sync: 5_000_000,
+            max_delete_fraction: 0.5,
+            interchange: false,
+            retry_tries: 10,
+            retry_window: Duration::from_secs(300),
+            retry_pause_min: Duration::from_millis(500),
+            retry_pause_max: Duration::from_secs(30),
+            lease: Duration::from_secs(15),
+            connect_timeout: Duration::from_secs(10),
+            lock_timeout: Duration::from_secs(60),
+            statement_timeout: Duration::from_secs(3600),
+            silence_timeout: Duration::from_secs(300),
+            maintenance_work_mem: "256MB".into(),
+        }
+    }
+}
+
+impl Tuning {
+    /// Patience with a database that is read: every wait is bounded.
+    pub(crate) fn reading_patience(&self) -> Patience {
+        Patience {
+            connect: self.connect_timeout,
+            lock: self.lock_timeout,
+            statement: self.statement_timeout,
+            silence: self.silence_timeout,
+        }
+    }
+
+    /// Patience with one's own store: merges and index builds take what they take, the heartbeat watches the link.
+    pub(crate) fn writing_patience(&self) -> Patience {
+        Patience { statement: Duration::ZERO, ..self.reading_patience() }
+    }
+
+    /// Patience of the heartbeat: an answer that takes longer than a pulse is no answer.
+    pub(crate) fn heartbeat_patience(&self) -> Patience {
+        let pulse = self.lease / 3;
+        Patience { connect: pulse, lock: pulse, statement: pulse, silence: pulse }
+    }
+}
+
+impl Charge for Job {
+    fn platform(&self) -> &str {
+        &self.platform
+    }
+
+    fn store(&self) -> &Arc<Endpoint> {
+        &self.secondary
+    }
+
+    fn tuning(&self) -> &Tuning {
+        &self.tuning
+    }
+}
+
+impl Job {
+    /// Key of the stream on both sides.
+    pub fn stream_key(&self) -> String {
+        self.stream.key()
+    }
+
+    pub(crate) fn tables(&self) -> ControlTables {
+        ControlTables::of(&self.platform)
+    }
+
+    /// Patience with the primary.
+    pub(crate) fn primary_patience(&self) -> Patience {
+        self.tuning.reading_patience()
+    }
+
+    /// The upstream of that name.
+    ///
+    /// # Errors
+    /// `Setup` when the stream's primary is no candidate any more.
+    pub(crate) fn upstream(&self, platform: &str) -> Result<&Upstream> {
+        self.upstreams.iter().find(|upstream| upstream.platform == platform).ok_or_else(|| {
+            let candidates: Vec<_> = self.upstreams.iter().map(|upstream| upstream.platform.as_str()).collect();
+            Error::setup(
+                format!(
+                    "stream {:?} of {} follows primary {platform:?}, which is not among the candidates {candidates:?}",
+                    self.stream_key(),
+                    self.platform
+                ),
+                "put it back among the primary ingestion platforms (ids of two primaries do not compare), or seed the stream again",
+            )
+        })
+    }
+}

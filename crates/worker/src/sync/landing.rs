@@ -1,0 +1,286 @@
+//! Landing a seed: sweep, keys and indexes, the count, and the tables made visible at once.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use sqlx::Row;
+use tokio::task::JoinSet;
+
+use milestream_core::milestone::LIVE;
+
+use super::copying::{Plan, copy_all, counted};
+use super::ground::Ground;
+use super::job::VerifySeed;
+use super::limits;
+use crate::digest;
+use crate::error::{Error, Result};
+use crate::observer::{Happening, Step};
+use crate::pair::{BATCH_OUT, Holding, KEY_HASH, Pair};
+use crate::postgres::Session;
+use crate::postgres::catalog::Table;
+use crate::postgres::sql::{ident, literal};
+use crate::statements::landing::{self, IndexBuild};
+use crate::statements::seed;
+use crate::tables::batches::Counts;
+use crate::tables::chunks;
+
+/// Everything of a seed between its last chunk and its commit. Each part finds what an earlier attempt left and
+/// goes on from there.
+///
+/// # Errors
+/// `Miscounted` and `Rewritten`, after which the seed is planned anew; those of both servers.
+pub(crate) async fn prepare(ground: &Arc<Ground>, plan: &Arc<Plan>, secondary: &mut Session) -> Result<()> {
+    sweep(ground, plan, secondary).await?;
+    ground.check_stop()?;
+    let (counts, built) = tokio::join!(primary_counts(ground, plan), build_indexes(ground, plan));
+    built?;
+    let counts = counts?;
+    ground.check_stop()?;
+    for (pair, expected) in plan.pairs.iter().zip(counts) {
+        let landed = keep_sweep(ground, plan, pair, secondary).await?;
+        if let Some(expected) = expected {
+            compare_counts(pair, expected, landed)?;
+        }
+        if ground.job.tuning.verify_seed == VerifySeed::Content {
+            digest::compare_landed(ground, plan, pair, secondary).await?;
+        }
+        let vacuum = format!("vacuum (analyze) {}", ident(&pair.names.landing));
+        secondary.execute("gathering statistics of the landing table", vacuum).await?;
+        let happening = Happening::Dataset { dataset: pair.dataset.clone(), rows: landed };
+        ground.reach(Step::Landed, happening).await?;
+    }
+    Ok(())
+}
+
+async fn sweep(ground: &Arc<Ground>, plan: &Arc<Plan>, secondary: &mut Session) -> Result<()> {
+    let scope = plan.scope(ground);
+    ground.reach(Step::Sweeping, Happening::Reached).await?;
+    chunks::open_sweeps(secondary, &ground.tables, &scope).await?;
+    copy_all(ground, plan, ground.job.tuning.parallelism.min(plan.pairs.len())).await?;
+    let progress = chunks::progress(secondary, &ground.tables, &ground.stream, plan.generation).await?;
+    if progress.done < progress.chunks {
+        let what = format!("{} of {} chunks are done after the sweep", progress.done, progress.chunks);
+        return Err(Error::invariant(&ground.tables.sync_chunk, what));
+    }
+    ground.reach(Step::Swept, Happening::Reached).await
+}
+
+/// Rows that each dataset must have landed, counted on the primary while the secondary builds its indexes.
+async fn primary_counts(ground: &Ground, plan: &Plan) -> Result<Vec<Option<u64>>> {
+    if ground.job.tuning.verify_seed == VerifySeed::Off {
+        return Ok(vec![None; plan.pairs.len()]);
+    }
+    let mut primary = ground.reader(&plan.upstream.endpoint, "count").await?;
+    let mut counts = Vec::with_capacity(plan.pairs.len());
+    for pair in &plan.pairs {
+        plan.flight.expectation.for_dataset(&pair.dataset).open(&mut primary, "count").await?;
+        let rows = primary.ask("counting the primary's rows", seed::count(pair, plan.flight.to)).await?;
+        let count = rows.first().map(|row| counted(row.get(0))).transpose()?.unwrap_or(0);
+        counts.push(u64::try_from(count).ok());
+        primary.commit("ending a read").await?;
+    }
+    primary.close().await;
+    Ok(counts)
+}
+
+/// Builds all keys and indexes of all landing tables, `parallelism` at a time.
+async fn build_indexes(ground: &Arc<Ground>, plan: &Arc<Plan>) -> Result<()> {
+    let mut builds: Vec<(String, IndexBuild, bool)> = Vec::new();
+    for pair in &plan.pairs {
+        builds.push((pair.dataset.clone(), landing::key_index(pair), true));
+        if pair.existing.is_none() {
+            let plain = landing::plain_indexes(pair).into_iter();
+            builds.extend(plain.map(|build| (pair.dataset.clone(), build, false)));
+        }
+    }
+    let builds = Arc::new(tokio::sync::Mutex::new(builds.into_iter()));
+    let mut crew = JoinSet::new();
+    for number in 0..ground.job.tuning.parallelism.max(1) {
+        let (ground, plan, builds) = (Arc::clone(ground), Arc::clone(plan), Arc::clone(&builds));
+        crew.spawn(async move {
+            let mut session = ground.writer(&plan.lease, &format!("index {number}")).await?;
+            let memory = format!("set maintenance_work_mem = {}", literal(&ground.job.tuning.maintenance_work_mem));
+            session.execute("setting the memory of index builds", memory).await?;
+            loop {
+                let next = builds.lock().await.next();
+                let Some((dataset, build, is_key)) = next else { break };
+                build_one(&ground, &plan, &mut session, &dataset, &build, is_key).await?;
+            }
+            session.close().await;
+            Ok::<(), Error>(())
+        });
+    }
+    while let Some(ended) = crew.join_next().await {
+        ended.map_err(|panic| Error::invariant("an index builder", panic.to_string()))??;
+    }
+    Ok(())
+}
+
+async fn build_one(
+    ground: &Ground,
+    plan: &Plan,
+    session: &mut Session,
+    dataset: &str,
+    build: &IndexBuild,
+    is_key: bool,
+) -> Result<()> {
+    let doing = format!("building index {} of dataset {dataset}", build.name);
+    match session.execute(&doing, build.statement.clone()).await {
+        Ok(_) => {}
+        Err(error) if error.sqlstate().as_deref() == Some("23505") => {
+            let pair = plan.pairs.iter().find(|pair| pair.dataset == dataset);
+            return Err(match pair {
+                Some(pair) if !is_key => collision(session, pair).await?.unwrap_or(error),
+                _ => Error::Miscounted {
+                    table: ident(dataset),
+                    seen: format!("a key landed twice ({error}), so open versions moved while they were read"),
+                },
+            });
+        }
+        Err(error) => return Err(error),
+    }
+    let happening = Happening::Dataset { dataset: dataset.to_owned(), rows: 0 };
+    ground.reach(Step::IndexBuilt, happening).await
+}
+
+/// The error that names two landed keys with one hash, if there are two.
+async fn collision(session: &mut Session, pair: &Pair) -> Result<Option<Error>> {
+    let rows = session.ask("looking for keys that share a hash", landing::colliding_keys(pair)).await?;
+    Ok(rows.first().map(|row| Error::HashCollision {
+        table: ident(&pair.names.merge),
+        first: row.get(0),
+        second: row.get(1),
+    }))
+}
+
+/// Brings the sweep's rows in, and counts what has landed.
+async fn keep_sweep(ground: &Ground, plan: &Plan, pair: &Pair, secondary: &mut Session) -> Result<u64> {
+    secondary.begin().await?;
+    let kept = secondary.execute("bringing in the sweep", landing::keep_sweep(pair)).await?;
+    plan.lease.fence(secondary).await?;
+    secondary.commit("committing the sweep").await?;
+    if kept > 0 {
+        tracing::debug!(stream = ground.stream, dataset = pair.dataset, kept, "the sweep brought rows that no chunk had");
+    }
+    let rows = secondary.ask("counting landed rows", landing::count(pair)).await?;
+    let landed = rows.first().map(|row| counted(row.get(0))).transpose()?.unwrap_or(0);
+    Ok(u64::try_from(landed).unwrap_or(0))
+}
+
+fn compare_counts(pair: &Pair, expected: u64, landed: u64) -> Result<()> {
+    if expected == landed {
+        return Ok(());
+    }
+    let seen = format!(
+        "the primary has {expected} rows, {landed} landed: something updates its open versions in place or removes them"
+    );
+    Err(Error::Miscounted { table: pair.primary_table.clone(), seen })
+}
+
+/// Makes what has landed visible; part of the committing transaction.
+///
+/// # Errors
+/// `HashCollision` and `TooManyDeletes` where a merge table exists already.
+pub(crate) async fn reveal(ground: &Ground, plan: &Plan, secondary: &mut Session) -> Result<Counts> {
+    let mut total = Counts::default();
+    for pair in &plan.pairs {
+        let counts = match &pair.existing {
+            None => reveal_new(pair, secondary).await?,
+            Some(existing) => by_difference(ground, plan, pair, existing, secondary).await?,
+        };
+        total.inserted += counts.inserted;
+        total.updated += counts.updated;
+        total.deleted += counts.deleted;
+        total.total += counts.total;
+        for statement in landing::create_staging(pair) {
+            secondary.execute("creating the staging table", statement).await?;
+        }
+    }
+    Ok(total)
+}
+
+async fn reveal_new(pair: &Pair, secondary: &mut Session) -> Result<Counts> {
+    let rows = landed_counts(pair, secondary).await?;
+    for statement in landing::reveal(pair) {
+        secondary.execute("making the landed table visible", statement).await?;
+    }
+    Ok(rows)
+}
+
+/// Rows landed, and the keys among them that are live.
+async fn landed_counts(pair: &Pair, secondary: &mut Session) -> Result<Counts> {
+    let live = match pair.holding {
+        Holding::LiveOnly => "true".to_owned(),
+        Holding::Mirror => format!("{BATCH_OUT} = {LIVE}"),
+    };
+    let question = format!(
+        "select count(*)::text, (count(*) filter (where {live}))::text from {}",
+        ident(&pair.names.landing)
+    );
+    let rows = secondary.ask("counting landed rows", question).await?;
+    let row = rows.first().ok_or_else(|| Error::invariant("a landing table", "a count gave no row"))?;
+    let count = |at: usize| counted(row.get(at)).map(|count| u64::try_from(count).unwrap_or(0));
+    Ok(Counts { inserted: count(1)?, total: count(0)?, ..Counts::default() })
+}
+
+/// Brings a merge table that exists to what has landed.
+async fn by_difference(
+    ground: &Ground,
+    plan: &Plan,
+    pair: &Pair,
+    existing: &Table,
+    secondary: &mut Session,
+) -> Result<Counts> {
+    let unique_hash = existing.indexes.iter().any(|index| index.unique && index.columns == [KEY_HASH]);
+    if unique_hash && let Some(error) = collision(secondary, pair).await? {
+        return Err(error);
+    }
+    let landed = landed_counts(pair, secondary).await?;
+    let rows = secondary.ask("counting what would be deleted", landing::would_delete(pair)).await?;
+    let row = rows.first().ok_or_else(|| Error::invariant("a landing table", "a count gave no row"))?;
+    let (deletes, present) = (counted(row.get(0))?, counted(row.get(1))?);
+    limits::check_deletes(ground, &pair.names.merge, plan.flight.to, deletes, present)?;
+    let empty = present == 0 && is_empty(pair, secondary).await?;
+    let dropped = if empty { drop_plain_indexes(existing, secondary).await? } else { Vec::new() };
+    let difference = landing::by_difference(pair, plan.flight.local);
+    let deleted = secondary.execute("removing rows that are gone", difference.delete).await?;
+    let updated = secondary.execute("updating rows that differ", difference.update).await?;
+    let inserted = secondary.execute("inserting rows that are new", difference.insert).await?;
+    for definition in dropped {
+        secondary.execute("building an index again", definition).await?;
+    }
+    secondary.execute("dropping the landing table", landing::drop_landing(pair)).await?;
+    Ok(Counts { inserted, updated, deleted, total: landed.total })
+}
+
+async fn is_empty(pair: &Pair, secondary: &mut Session) -> Result<bool> {
+    let question = format!("select 1 from {} limit 1", ident(&pair.names.merge));
+    Ok(secondary.ask("looking whether the table is empty", question).await?.is_empty())
+}
+
+/// Drops the plain indexes of an empty table, if nobody is in the way and nothing hangs on them; their definitions,
+/// to build them again when the rows are in.
+async fn drop_plain_indexes(existing: &Table, secondary: &mut Session) -> Result<Vec<String>> {
+    let plain: Vec<_> = existing.indexes.iter().filter(|index| !index.constraint && !index.unique).collect();
+    if plain.is_empty() {
+        return Ok(Vec::new());
+    }
+    secondary.execute("setting a savepoint", "savepoint indexes".into()).await?;
+    let names: Vec<_> =
+        plain.iter().map(|index| format!("{}.{}", ident(&existing.schema), ident(&index.name))).collect();
+    let attempt = format!(
+        "lock table {} in access exclusive mode nowait; drop index {}",
+        existing.qualified(),
+        names.join(", ")
+    );
+    let began = Instant::now();
+    match secondary.execute("dropping plain indexes of an empty table", attempt).await {
+        Ok(_) => Ok(plain.into_iter().map(|index| index.definition.clone()).collect()),
+        Err(error) if error.sqlstate().is_some() => {
+            tracing::debug!(%error, waited = ?began.elapsed(), "the indexes stay");
+            secondary.execute("keeping the indexes", "rollback to savepoint indexes".into()).await?;
+            Ok(Vec::new())
+        }
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,84 @@
+//! Leading a stream: the lease is taken, kept by a heartbeat, and given back.
+
+use std::sync::Arc;
+
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::ground::{Charge, Ground};
+use crate::error::{Error, Result};
+use crate::postgres::Session;
+use crate::tables::lease::{Claim, Lease};
+use crate::tables::migrations::migrate;
+
+/// A lease that is held and renewed, with the leader's own session.
+pub(crate) struct Leadership {
+    pub(crate) lease: Lease,
+    pub(crate) session: Session,
+    /// Cancelled as soon as the lease is known to be lost.
+    pub(crate) lost: CancellationToken,
+    done: CancellationToken,
+    heart: JoinHandle<()>,
+}
+
+impl Leadership {
+    /// Connects, brings the control tables up to date, takes the lease and starts its heartbeat.
+    ///
+    /// # Errors
+    /// `Busy` when another worker has the stream.
+    pub(crate) async fn begin<J: Charge>(ground: &Ground<J>) -> Result<Leadership> {
+        let job = &ground.job;
+        let name = format!("{} {} lead", job.platform(), ground.stream);
+        let mut session = Session::connect(job.store(), &name, job.tuning().writing_patience()).await?;
+        migrate(&mut session, &ground.tables).await?;
+        let claim = Claim {
+            stream: ground.stream.clone(),
+            owner: ground.worker.clone(),
+            duration: job.tuning().lease,
+        };
+        let lease = Lease::acquire(&mut session, &ground.tables, &claim, ground.observer.as_ref()).await?;
+        lease.register(&mut session).await?;
+        let (done, lost) = (CancellationToken::new(), CancellationToken::new());
+        let heart = {
+            let (lease, endpoint) = (lease.clone(), Arc::clone(job.store()));
+            let (patience, done, lost) = (job.tuning().heartbeat_patience(), done.clone(), lost.clone());
+            tokio::spawn(async move { lease.keep(endpoint, patience, done, lost).await })
+        };
+        Ok(Leadership { lease, session, lost, done, heart })
+    }
+
+    /// Stops the heartbeat and gives the lease back, unless the observer wants the worker to look dead. `led` is
+    /// how the leading went.
+    pub(crate) async fn end<J: Charge, T>(self, ground: &Ground<J>, led: &Result<T>) {
+        let Leadership { lease, session, done, heart, .. } = self;
+        done.cancel();
+        if matches!(led, Err(Error::Abandoned { .. })) {
+            return;
+        }
+        // The heartbeat ends at its own pace; a lease that cannot be released ends by itself.
+        let released = release(ground, &lease, session, led.is_ok()).await;
+        if let Err(error) = heart.await {
+            tracing::debug!(%error, "the heartbeat ended badly");
+        }
+        if let Err(error) = released {
+            tracing::debug!(%error, "the lease could not be released");
+        }
+    }
+}
+
+/// Releases the lease, on a new connection where the old one may be in the middle of something.
+async fn release<J: Charge>(
+    ground: &Ground<J>,
+    lease: &Lease,
+    mut session: Session,
+    intact: bool,
+) -> Result<()> {
+    if !intact {
+        drop(session);
+        let job = &ground.job;
+        session = Session::connect(job.store(), "release", job.tuning().heartbeat_patience()).await?;
+    }
+    lease.release(&mut session, !intact).await?;
+    session.close().await;
+    Ok(())
+}

@@ -1,0 +1,162 @@
+//! Merging an increment from its staging tables.
+
+use sqlx::Row;
+
+use milestream_core::milestone::PrimaryBatch;
+
+use super::copying::{Plan, counted};
+use super::ground::Ground;
+use super::limits;
+use crate::error::{Error, Result};
+use crate::observer::NoticeKind;
+use crate::pair::{Holding, KEY_HASH, Pair};
+use crate::postgres::Session;
+use crate::postgres::sql::ident;
+use crate::statements::merge;
+use crate::tables::batches::Counts;
+use crate::tables::chunks;
+
+/// The ledger: versions found opened and closed over (X, Y] against what the primary's metrics recorded. Fewer
+/// found means that history was pruned past the watermark. More is no alarm: mirrors made by others do not record
+/// closures of versions that were opened in the same sync.
+///
+/// # Errors
+/// `Pruned`.
+pub(crate) async fn check_ledger(ground: &Ground, plan: &Plan, secondary: &mut Session) -> Result<()> {
+    let (Some(range), Some(recorded)) = (plan.flight.range(), plan.flight.recorded) else { return Ok(()) };
+    let found = chunks::ledger(secondary, &ground.tables, &plan.scope(ground)).await?;
+    let pairs = [("opened", found.0, recorded.0), ("closed", found.1, recorded.1)];
+    match pairs.into_iter().find(|(_, found, recorded)| found < recorded) {
+        None => Ok(()),
+        Some((what, found, recorded)) => Err(Error::Pruned {
+            endpoint: plan.upstream.endpoint.to_string(),
+            from: range.after(),
+            to: range.through(),
+            what,
+            found,
+            recorded,
+        }),
+    }
+}
+
+/// Gathers statistics of the staged rows: the merge's plans must not rest on those of an earlier batch.
+pub(crate) async fn analyze(plan: &Plan, secondary: &mut Session) -> Result<()> {
+    for pair in &plan.pairs {
+        secondary.execute("gathering statistics of staged rows", format!("analyze {}", ident(&pair.names.staging))).await?;
+    }
+    Ok(())
+}
+
+/// Merges every dataset; part of the committing transaction, so that all of them move to Y at once.
+///
+/// # Errors
+/// `TooManyDeletes`, `HashCollision`, `Diverged`.
+pub(crate) async fn merge(
+    ground: &Ground,
+    plan: &Plan,
+    from: PrimaryBatch,
+    secondary: &mut Session,
+) -> Result<Counts> {
+    let mut total = Counts::default();
+    for pair in &plan.pairs {
+        let counts = match pair.holding {
+            Holding::LiveOnly => net(ground, plan, pair, secondary).await?,
+            Holding::Mirror => full(ground, plan, pair, from, secondary).await?,
+        };
+        total.inserted += counts.inserted;
+        total.updated += counts.updated;
+        total.deleted += counts.deleted;
+        if let Some(keep) = ground.job.staging_batches_to_keep {
+            let oldest = plan.flight.local.0.saturating_sub(i32::try_from(keep).unwrap_or(i32::MAX)).saturating_add(1);
+            secondary.execute("clearing old staged rows", merge::clear_old(pair, oldest)).await?;
+        }
+    }
+    Ok(total)
+}
+
+async fn net(ground: &Ground, plan: &Plan, pair: &Pair, secondary: &mut Session) -> Result<Counts> {
+    let local = plan.flight.local;
+    let deletes = ask_count(secondary, "counting deletions", merge::net_deletes(pair, local)).await?;
+    check_deletes(ground, plan, pair, deletes, secondary).await?;
+    check_collisions(plan, pair, secondary).await?;
+    let statements = merge::net(pair, local);
+    let deleted = secondary.execute("deleting rows that are gone", statements.delete).await?;
+    let updated = secondary.execute("updating rows that changed", statements.update).await?;
+    let inserted = secondary.execute("inserting rows that are new", statements.insert).await?;
+    let missing = u64::try_from(deletes).unwrap_or(0).saturating_sub(deleted);
+    if missing > 0 {
+        let text = format!(
+            "{missing} rows of {} that batch {} deletes were gone already: something else writes to the table",
+            ident(&pair.names.merge),
+            plan.flight.to
+        );
+        ground.notice(NoticeKind::Warning, text);
+    }
+    Ok(Counts { inserted, updated, deleted, total: 0 })
+}
+
+async fn full(
+    ground: &Ground,
+    plan: &Plan,
+    pair: &Pair,
+    from: PrimaryBatch,
+    secondary: &mut Session,
+) -> Result<Counts> {
+    let statements = merge::full(pair, plan.flight.local, from.0);
+    let rows = secondary.ask("counting keys", statements.count_keys).await?;
+    let row = rows.first().ok_or_else(|| Error::invariant("a staging table", "a count gave no row"))?;
+    let (new, changed, gone) = (counted(row.get(0))?, counted(row.get(1))?, counted(row.get(2))?);
+    check_deletes(ground, plan, pair, gone, secondary).await?;
+    let closures = ask_count(secondary, "counting closures", statements.closures).await?;
+    let closed = secondary.execute("closing versions", statements.close).await?;
+    if u64::try_from(closures).unwrap_or(0) != closed {
+        let seen = format!("{closures} versions are to be closed, {closed} of them are there and live");
+        return Err(Error::Diverged { table: ident(&pair.names.merge), seen });
+    }
+    secondary.execute("opening versions", statements.insert).await?;
+    let count = |count: i64| u64::try_from(count).unwrap_or(0);
+    Ok(Counts { inserted: count(new), updated: count(changed), deleted: count(gone), total: 0 })
+}
+
+async fn check_deletes(
+    ground: &Ground,
+    plan: &Plan,
+    pair: &Pair,
+    deletes: i64,
+    secondary: &mut Session,
+) -> Result<()> {
+    if deletes == 0 {
+        return Ok(());
+    }
+    let limit = limits::rows_that_matter(deletes, ground.job.tuning.max_delete_fraction);
+    let rows = ask_count(secondary, "counting rows", merge::rows_below(pair, limit)).await?;
+    limits::check_deletes(ground, &pair.names.merge, plan.flight.to, deletes, rows)
+}
+
+/// A table that is unique on the key hash, made by DataSurface or for interchange with it, cannot take two keys
+/// with one hash; that is refused by name before the server refuses it by constraint.
+async fn check_collisions(plan: &Plan, pair: &Pair, secondary: &mut Session) -> Result<()> {
+    let unique_hash = pair
+        .existing
+        .as_ref()
+        .is_some_and(|table| table.indexes.iter().any(|index| index.unique && index.columns == [KEY_HASH]));
+    if !unique_hash {
+        return Ok(());
+    }
+    for question in merge::colliding_keys(pair, plan.flight.local) {
+        let rows = secondary.ask("looking for keys that share a hash", question).await?;
+        if let Some(row) = rows.first() {
+            return Err(Error::HashCollision {
+                table: ident(&pair.names.merge),
+                first: row.get(0),
+                second: row.get(1),
+            });
+        }
+    }
+    Ok(())
+}
+
+async fn ask_count(session: &mut Session, doing: &str, question: String) -> Result<i64> {
+    let rows = session.ask(doing, question).await?;
+    rows.first().map_or(Ok(0), |row| counted(row.get(0)))
+}

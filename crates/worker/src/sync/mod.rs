@@ -1,0 +1,79 @@
+//! The sync of one stream: lease, plan, copy, land or merge, commit; and again, until there is nothing new.
+
+mod attempt;
+pub(crate) mod copying;
+pub(crate) mod ground;
+mod job;
+mod landing;
+pub(crate) mod leading;
+mod limits;
+mod merging;
+pub(crate) mod planning;
+pub(crate) mod recovery;
+pub(crate) mod retry;
+
+use std::sync::Arc;
+
+use milestream_core::milestone::PrimaryBatch;
+use tokio_util::sync::CancellationToken;
+
+pub use job::{Job, PrimaryChoice, SeedStrategy, Tuning, Upstream, VerifySeed};
+
+use crate::error::Result;
+use crate::observer::Observer;
+use ground::Ground;
+use retry::Budget;
+
+/// When a run of syncs ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Until {
+    /// After one sync: the batch in flight, or the next one.
+    OneSync,
+    /// When the primary has nothing that the secondary lacks.
+    CaughtUp,
+}
+
+/// What a run of syncs did.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Outcome {
+    /// Syncs committed.
+    pub syncs: u64,
+    /// The watermark they left.
+    pub watermark: Option<PrimaryBatch>,
+    /// Whether the primary had nothing more when the run ended.
+    pub caught_up: bool,
+    /// Why there was nothing to do, where nothing was done.
+    pub why: Option<String>,
+}
+
+/// Runs the syncs of one stream. Transient errors are retried within the budget; every attempt finds what the one
+/// before left and goes on from there.
+///
+/// `stop` asks for an end after the chunks in flight.
+///
+/// # Errors
+/// Those of [`Error`]; whatever it is, the secondary holds exactly its last watermark.
+pub async fn run(
+    job: Arc<Job>,
+    until: Until,
+    observer: Arc<dyn Observer>,
+    stop: CancellationToken,
+) -> Result<Outcome> {
+    let ground = Arc::new(Ground {
+        tables: Arc::new(job.tables()),
+        stream: job.stream_key(),
+        worker: crate::worker_name(),
+        job,
+        observer,
+        stop,
+    });
+    let mut budget = Budget::new(&ground.job.tuning);
+    let mut outcome = Outcome::default();
+    loop {
+        let before = budget.progress();
+        match attempt::attempt(&ground, until, &mut outcome, &budget).await {
+            Ok(()) => return Ok(outcome),
+            Err(error) => recovery::recover(&ground, &mut budget, before, error).await?,
+        }
+    }
+}

@@ -1,0 +1,512 @@
+//! Decides what the next sync is, and stores it before a row moves.
+
+use std::sync::Arc;
+
+use sqlx::Row;
+
+use milestream_core::catch_up;
+use milestream_core::chunk::{self, ChunkBounds, ChunkSize, DeltaRange};
+use milestream_core::milestone::{LocalBatch, PrimaryBatch};
+
+use super::ground::Ground;
+use super::job::{Job, PrimaryChoice, SeedStrategy, Upstream};
+use crate::error::{Error, Result};
+use crate::pair::{Holding, Pair};
+use crate::postgres::catalog::{self, RelationKind, Table};
+use crate::postgres::sql::assembled;
+use crate::postgres::read::{Expectation, PlannedLeaf, Relation, SYSTEM, metrics_table};
+use crate::postgres::{Endpoint, Session};
+use crate::schema::{self, Difference};
+use crate::statements::{landing, merge, seed};
+use crate::tables::batches::{self, BatchState, CommittedBatch, JobState};
+use crate::tables::chunks::{self, PlannedChunk};
+use crate::tables::lease::Lease;
+use crate::tables::streams::{self, Flight, StreamRow};
+
+/// Keys sampled for each chunk of the keys strategy: boundaries within a few percent of even.
+const SAMPLE_KEYS_PER_CHUNK: u64 = 30;
+
+/// What the next sync is.
+#[derive(Debug)]
+pub(crate) enum Decision {
+    /// The primary has nothing that the secondary lacks.
+    Nothing {
+        /// Why there is nothing to do.
+        why: String,
+    },
+    /// A seed as of a batch, or an increment to one.
+    Sync(Box<Draft>),
+}
+
+/// A sync that is planned but not stored.
+#[derive(Debug)]
+pub(crate) struct Draft {
+    pub(crate) flight: Flight,
+    pub(crate) pairs: Vec<Pair>,
+    pub(crate) chunks: Vec<PlannedChunk>,
+    /// Batches and rows recorded that stay behind it.
+    pub(crate) remaining: catch_up::Backlog,
+    pub(crate) bytes_estimated: u64,
+    /// Indexes of the primary that the reads would need and do not find.
+    pub(crate) missing_indexes: Vec<String>,
+}
+
+/// Chooses the stream's primary: the one it has, or one of the candidates.
+pub(crate) async fn choose_upstream<'a>(job: &'a Job, row: &StreamRow) -> Result<&'a Upstream> {
+    let primary = row.flight.as_ref().map(|flight| &flight.primary).or(row.primary.as_ref());
+    if let Some(primary) = primary {
+        return job.upstream(primary);
+    }
+    let first = job.upstreams.first().ok_or_else(|| {
+        Error::setup(format!("stream {:?} has no primary to pull from", job.stream_key()), "check the PIP list")
+    })?;
+    match job.primary_choice {
+        PrimaryChoice::First => Ok(first),
+        PrimaryChoice::Spread => {
+            let hash = job.stream_key().bytes().fold(5381_usize, |hash, byte| {
+                hash.wrapping_mul(33) ^ usize::from(byte)
+            });
+            Ok(&job.upstreams[hash % job.upstreams.len()])
+        }
+        PrimaryChoice::LeastLag => least_lag(job).await,
+    }
+}
+
+async fn least_lag(job: &Job) -> Result<&Upstream> {
+    let mut best: Option<(f64, &Upstream)> = None;
+    let mut unreachable = None;
+    for upstream in &job.upstreams {
+        match age_of_newest(job, upstream).await {
+            Ok(Some(age)) if best.is_none_or(|(least, _)| age < least) => best = Some((age, upstream)),
+            Ok(_) => {}
+            Err(error) => unreachable = Some(error),
+        }
+    }
+    match (best, unreachable) {
+        (Some((_, upstream)), _) => Ok(upstream),
+        (None, Some(error)) => Err(error),
+        (None, None) => Ok(&job.upstreams[0]),
+    }
+}
+
+async fn age_of_newest(job: &Job, upstream: &Upstream) -> Result<Option<f64>> {
+    let mut session = Session::connect(&upstream.endpoint, "choosing a primary", job.primary_patience()).await?;
+    let metrics = metrics_table(&upstream.platform);
+    let newest = batches::highest_committed(&mut session, &metrics, &job.stream_key()).await?;
+    let Some(newest) = newest else { return Ok(None) };
+    let batches = batches::committed_since(&mut session, &metrics, &job.stream_key(), newest).await?;
+    session.close().await;
+    Ok(batches.last().map(|batch| batch.age_seconds))
+}
+
+/// Decides what the next sync is. Reads both sides, writes nothing.
+///
+/// # Errors
+/// `PrimaryReset`, `Schema`, `Encodings`, `MissingTable`, `MissingRight`, `Unlockable`.
+pub(crate) async fn decide(
+    job: &Job,
+    upstream: &Upstream,
+    primary: &mut Session,
+    secondary: &mut Session,
+    row: &StreamRow,
+) -> Result<Decision> {
+    compare_encodings(primary, secondary)?;
+    let metrics = metrics_table(&upstream.platform);
+    require_metrics(primary, &metrics).await?;
+    let system = system_of(primary).await?;
+    if let Some(identity) = &row.identity
+        && identity.system != system
+    {
+        let seen = format!("it was database {}, now it is {system}", identity.system);
+        let (endpoint, watermark) = (primary.endpoint.to_string(), identity.batch.batch);
+        return Err(Error::PrimaryReset { endpoint, watermark, seen });
+    }
+    let stream = job.stream_key();
+    let target = match row.watermark {
+        None => match batches::highest_committed(primary, &metrics, &stream).await? {
+            None => {
+                let why = format!("{} has no committed batch of stream {stream:?} yet", upstream.platform);
+                return Ok(Decision::Nothing { why });
+            }
+            Some(x) => {
+                let batches = batches::committed_since(primary, &metrics, &stream, x).await?;
+                Target::seed(batches)?
+            }
+        },
+        Some(watermark) => {
+            let batches = batches::committed_since(primary, &metrics, &stream, watermark).await?;
+            check_watermark(primary, row, watermark, &batches)?;
+            match Target::increment(watermark, batches, job.tuning.max_rows_per_sync) {
+                Some(target) => target,
+                None => return Ok(Decision::Nothing { why: format!("batch {watermark} is the newest") }),
+            }
+        }
+    };
+    let (pairs, tables) = pairs(job, upstream, primary, secondary).await?;
+    draft(job, upstream, primary, secondary, system, metrics, target, pairs, &tables).await.map(Decision::Sync)
+}
+
+/// From where to where a sync goes.
+struct Target {
+    from: Option<PrimaryBatch>,
+    to: PrimaryBatch,
+    /// Batches whose identity must hold: X and Y.
+    batches: Vec<CommittedBatch>,
+    recorded: Option<(i64, i64)>,
+    rows_recorded: u64,
+    remaining: catch_up::Backlog,
+}
+
+impl Target {
+    fn seed(batches: Vec<CommittedBatch>) -> Result<Target> {
+        let newest = batches.last().ok_or_else(|| {
+            Error::invariant("the primary's batch_metrics", "the highest committed batch vanished")
+        })?;
+        let (to, batches) = (newest.batch, vec![newest.clone()]);
+        let remaining = catch_up::Backlog::default();
+        Ok(Target { from: None, to, batches, recorded: None, rows_recorded: 0, remaining })
+    }
+
+    fn increment(watermark: PrimaryBatch, batches: Vec<CommittedBatch>, rows_max: u64) -> Option<Target> {
+        let recorded = |batch: &CommittedBatch| batch.rows().and_then(|rows| u64::try_from(rows).ok());
+        let candidates = batches
+            .iter()
+            .map(|batch| catch_up::CommittedBatch { batch: batch.batch, rows_recorded: recorded(batch) });
+        let choice = catch_up::choose(watermark, candidates, rows_max)?;
+        let to = choice.range.through();
+        let within: Vec<_> =
+            batches.iter().filter(|batch| batch.batch > watermark && batch.batch <= to).collect();
+        // Silent metrics leave nothing to compare the ledger with.
+        let sum = |count: fn(&CommittedBatch) -> Option<i64>| within.iter().map(|batch| count(batch)).sum();
+        let opened: Option<i64> = sum(|batch| batch.opened);
+        let closed: Option<i64> = sum(|batch| batch.closed);
+        let ends = batches.into_iter().filter(|batch| batch.batch == watermark || batch.batch == to).collect();
+        Some(Target {
+            from: Some(watermark),
+            to,
+            recorded: opened.zip(closed),
+            rows_recorded: choice.step.rows_recorded,
+            batches: ends,
+            remaining: choice.remaining,
+        })
+    }
+}
+
+/// # Errors
+/// `Encodings`: text would be converted on its way, and its digests would differ.
+pub(crate) fn compare_encodings(primary: &Session, secondary: &Session) -> Result<()> {
+    if primary.facts.encoding == secondary.facts.encoding {
+        return Ok(());
+    }
+    Err(Error::Encodings {
+        primary: primary.endpoint.to_string(),
+        primary_encoding: primary.facts.encoding.clone(),
+        secondary: secondary.endpoint.to_string(),
+        secondary_encoding: secondary.facts.encoding.clone(),
+    })
+}
+
+pub(crate) async fn require_metrics(primary: &mut Session, metrics: &str) -> Result<()> {
+    let question = sqlx::query("select to_regclass($1) is not null").bind(metrics);
+    let found = primary.row("looking for the primary's batches", question).await?;
+    if found.is_some_and(|row| row.get(0)) {
+        return Ok(());
+    }
+    Err(Error::MissingTable { endpoint: primary.endpoint.to_string(), table: metrics.to_owned() })
+}
+
+async fn system_of(session: &mut Session) -> Result<String> {
+    let question = sqlx::query(assembled(format!("select {SYSTEM}")));
+    let row = session.row("asking the server who it is", question).await?;
+    Ok(row.map(|row| row.get(0)).unwrap_or_default())
+}
+
+/// The watermark's batch must be what it was when the secondary took it over.
+fn check_watermark(
+    primary: &Session,
+    row: &StreamRow,
+    watermark: PrimaryBatch,
+    batches: &[CommittedBatch],
+) -> Result<()> {
+    let endpoint = primary.endpoint.to_string();
+    let seen = match batches.first() {
+        Some(batch) if batch.batch == watermark => {
+            let known = row.identity.as_ref().map(|identity| &identity.batch.fingerprint);
+            match known {
+                Some(known) if *known != batch.fingerprint => {
+                    format!("batch {watermark} was {known}, now it is {}", batch.fingerprint)
+                }
+                _ => return Ok(()),
+            }
+        }
+        // A standby that lags proves nothing.
+        None if primary.facts.in_recovery => return Ok(()),
+        None => format!("it has no committed batch from {watermark} on"),
+        Some(batch) => format!("batch {watermark} is gone, its oldest after that is {}", batch.batch),
+    };
+    Err(Error::PrimaryReset { endpoint, watermark, seen })
+}
+
+/// Pairs every dataset's tables up.
+pub(crate) async fn pairs(
+    job: &Job,
+    upstream: &Upstream,
+    primary: &mut Session,
+    secondary: &mut Session,
+) -> Result<(Vec<Pair>, Vec<Table>)> {
+    let (pairs, tables, differences) = matched(job, upstream, primary, secondary).await?;
+    if differences.is_empty() {
+        return Ok((pairs, tables));
+    }
+    Err(Error::Schema { stream: job.stream_key(), differences: schema::table_of(&differences) })
+}
+
+/// In what the stream's tables differ, so that they cannot be paired.
+pub(crate) async fn differences(
+    job: &Job,
+    upstream: &Upstream,
+    primary: &mut Session,
+    secondary: &mut Session,
+) -> Result<Vec<Difference>> {
+    matched(job, upstream, primary, secondary).await.map(|(_, _, differences)| differences)
+}
+
+async fn matched(
+    job: &Job,
+    upstream: &Upstream,
+    primary: &mut Session,
+    secondary: &mut Session,
+) -> Result<(Vec<Pair>, Vec<Table>, Vec<Difference>)> {
+    let (mut pairs, mut tables, mut differences) = (Vec::new(), Vec::new(), Vec::new());
+    let store = &job.stream.store;
+    for dataset in &job.stream.datasets {
+        let source =
+            milestream_core::names::merge_table(&upstream.platform, store, &dataset.name);
+        let source = catalog::require(primary, &source).await?;
+        let target = milestream_core::names::merge_table(&job.platform, store, &dataset.name);
+        let target = catalog::find(secondary, &target).await?;
+        let interchange = job.tuning.interchange;
+        match schema::pair(&job.platform, store, dataset, job.holding, interchange, &source, target) {
+            Ok(pair) => pairs.push(pair),
+            Err(found) => differences.extend(found),
+        }
+        tables.push(source);
+    }
+    Ok((pairs, tables, differences))
+}
+
+#[expect(clippy::too_many_arguments, reason = "what was found out on the way to a draft")]
+async fn draft(
+    job: &Job,
+    upstream: &Upstream,
+    primary: &mut Session,
+    secondary: &mut Session,
+    system: String,
+    metrics_table: String,
+    target: Target,
+    pairs: Vec<Pair>,
+    tables: &[Table],
+) -> Result<Box<Draft>> {
+    let is_seed = target.from.is_none();
+    let mut chunks = Vec::new();
+    let mut relations = Vec::new();
+    for (pair, table) in pairs.iter().zip(tables) {
+        let mut relation = relation(pair, table.kind.is_lockable());
+        if is_seed {
+            chunks.extend(seed_chunks(job, &primary.endpoint.clone(), primary, pair, table, &target, &mut relation).await?);
+        } else {
+            chunks.push(PlannedChunk {
+                dataset: pair.dataset.clone(),
+                bounds: ChunkBounds::Delta(DeltaRange { after: None, through: None }),
+            });
+        }
+        relations.push(relation);
+    }
+    // Sweeps come last: they are opened when everything else is durable.
+    chunks.sort_by_key(|chunk| chunk.bounds == ChunkBounds::Sweep);
+    let (rows_estimated, bytes_estimated) = estimates(&target, tables);
+    let flight = Flight {
+        from: target.from,
+        to: target.to,
+        local: local_batch(job, secondary, target.to).await?,
+        primary: upstream.platform.clone(),
+        expectation: Expectation {
+            system,
+            metrics_table,
+            stream_key: job.stream_key(),
+            batches: target.batches.iter().map(CommittedBatch::identity).collect(),
+            relations,
+        },
+        recorded: target.recorded,
+        rows_estimated,
+        started_us: now_us(secondary).await?,
+        retries: 0,
+        plans: 1,
+    };
+    let missing_indexes = tables.iter().flat_map(|table| missing_indexes(table, is_seed)).collect();
+    Ok(Box::new(Draft { flight, pairs, chunks, remaining: target.remaining, bytes_estimated, missing_indexes }))
+}
+
+/// The relation of a dataset's reads, without files to compare.
+pub(crate) fn relation(pair: &Pair, lockable: bool) -> Relation {
+    Relation {
+        dataset: pair.dataset.clone(),
+        table: pair.primary_table.clone(),
+        lockable,
+        leaves: Vec::new(),
+    }
+}
+
+/// A mirror's batch *is* the primary's; others have ids of their own.
+async fn local_batch(job: &Job, secondary: &mut Session, to: PrimaryBatch) -> Result<LocalBatch> {
+    match job.holding {
+        Holding::Mirror => Ok(LocalBatch::of_mirror(to)),
+        Holding::LiveOnly => batches::next_local(secondary, &job.tables(), &job.stream_key()).await,
+    }
+}
+
+async fn now_us(session: &mut Session) -> Result<i64> {
+    let question = "select (extract(epoch from clock_timestamp()) * 1000000)::int8";
+    let row = session.row("asking for the time", sqlx::query(question)).await?;
+    Ok(row.map_or(0, |row| row.get(0)))
+}
+
+async fn seed_chunks(
+    job: &Job,
+    endpoint: &Arc<Endpoint>,
+    primary: &mut Session,
+    pair: &Pair,
+    table: &Table,
+    target: &Target,
+    relation: &mut Relation,
+) -> Result<Vec<PlannedChunk>> {
+    let size = ChunkSize { rows_target: job.tuning.seed_chunk_rows, ..ChunkSize::default() };
+    let planned = |bounds| PlannedChunk { dataset: pair.dataset.clone(), bounds };
+    let by_blocks = match job.tuning.seed_strategy {
+        SeedStrategy::Keys => false,
+        SeedStrategy::Auto => table.kind.is_lockable(),
+        SeedStrategy::Blocks if table.kind.is_lockable() => true,
+        SeedStrategy::Blocks => {
+            return Err(Error::Unlockable {
+                endpoint: endpoint.to_string(),
+                table: table.qualified(),
+                kind: table.kind.name().into(),
+                reason: "it has no blocks and cannot be locked; with `seed_strategy = \"keys\"` it can be read, but a rewrite below it goes unseen".into(),
+            });
+        }
+    };
+    if table.kind == RelationKind::Other {
+        return Err(Error::MissingTable { endpoint: endpoint.to_string(), table: table.qualified() });
+    }
+    if !by_blocks {
+        let estimated = estimate(table);
+        let wanted = estimated.div_ceil(size.rows_target.max(1)).saturating_mul(SAMPLE_KEYS_PER_CHUNK);
+        let statement = seed::sample(pair, target.to, wanted, estimated, table.kind.is_lockable());
+        let rows = primary.ask("sampling keys", statement).await?;
+        let sample: Vec<Vec<String>> =
+            rows.iter().map(|row| (0..pair.key.len()).map(|at| row.get(at)).collect()).collect();
+        let ranges = chunk::plan_keys(&sample, estimated, size);
+        return Ok(ranges.into_iter().map(|range| planned(ChunkBounds::Keys(range))).collect());
+    }
+    let leaves = catalog::leaves(primary, table).await?;
+    relation.leaves = leaves
+        .iter()
+        .map(|leaf| PlannedLeaf { table: leaf.table.clone(), filenode: leaf.filenode.clone() })
+        .collect();
+    let leaves: Vec<_> = leaves
+        .into_iter()
+        .map(|leaf| chunk::Leaf {
+            table: leaf.table,
+            oid: leaf.oid,
+            blocks: leaf.blocks,
+            rows_estimated: leaf.rows_estimated.map(rounded),
+        })
+        .collect();
+    let blocks = chunk::plan_blocks(&leaves, size).into_iter().map(ChunkBounds::Blocks);
+    Ok(blocks.chain([ChunkBounds::Sweep]).map(planned).collect())
+}
+
+/// Rows and bytes that the sync is expected to move.
+fn estimates(target: &Target, tables: &[Table]) -> (u64, u64) {
+    let rows: u64 = tables.iter().map(estimate).sum();
+    let bytes: u64 = tables.iter().map(|table| u64::try_from(table.bytes).unwrap_or(0)).sum();
+    match target.from {
+        None => (rows, bytes),
+        Some(_) => (target.rows_recorded, bytes / rows.max(1) * target.rows_recorded),
+    }
+}
+
+/// Rows by statistics, or by size where there are none yet.
+pub(crate) fn estimate(table: &Table) -> u64 {
+    const BYTES_PER_ROW_GUESSED: u64 = 100;
+    match table.rows_estimated {
+        Some(rows) => rounded(rows),
+        None => u64::try_from(table.bytes).unwrap_or(0) / BYTES_PER_ROW_GUESSED,
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a non-negative estimate")]
+fn rounded(rows: f64) -> u64 {
+    rows.max(0.0) as u64
+}
+
+/// Indexes that increments need so that their cost follows the change.
+fn missing_indexes(table: &Table, is_seed: bool) -> Vec<String> {
+    use crate::pair::{BATCH_IN, BATCH_OUT};
+    let wanted: &[&str] = if is_seed { &[BATCH_OUT] } else { &[BATCH_IN, BATCH_OUT] };
+    wanted
+        .iter()
+        .filter(|column| table.index_on(&[column]).is_none())
+        .map(|column| format!("create index on {} ({column});", table.qualified()))
+        .collect()
+}
+
+/// Stores a draft: plan, chunks, landing or staging tables and the started batch, in one fenced transaction.
+pub(crate) async fn store(
+    ground: &Ground,
+    lease: &Lease,
+    secondary: &mut Session,
+    draft: &Draft,
+    generation: i32,
+) -> Result<()> {
+    let flight = &draft.flight;
+    let (tables, stream) = (&ground.tables, ground.stream.as_str());
+    secondary.begin().await?;
+    for pair in &draft.pairs {
+        if flight.is_seed() {
+            for statement in landing::create(pair, flight.local) {
+                secondary.execute("creating the landing table", statement).await?;
+            }
+        } else {
+            for statement in landing::create_staging(pair) {
+                secondary.execute("creating the staging table", statement).await?;
+            }
+            secondary.execute("clearing the staging table", merge::clear_staged(pair, flight.local)).await?;
+        }
+    }
+    batches::start(secondary, tables, stream, flight.local, &started_state(ground, flight)?).await?;
+    streams::store_flight(secondary, tables, stream, flight, generation).await?;
+    chunks::store(secondary, tables, stream, generation, &draft.chunks).await?;
+    lease.fence(secondary).await?;
+    secondary.commit("committing the plan").await
+}
+
+/// The batch's state while it is in flight: the watermark is still the old one.
+fn started_state(ground: &Ground, flight: &Flight) -> Result<String> {
+    BatchState { last_synced_primary_batch: flight.from, ..state(ground, flight, 0) }.to_column()
+}
+
+/// The batch's state with `rows` landed so far.
+pub(crate) fn state(ground: &Ground, flight: &Flight, rows: u64) -> BatchState {
+    BatchState {
+        all_datasets: ground.job.stream.datasets.iter().map(|dataset| dataset.name.clone()).collect(),
+        current_dataset_index: 0,
+        current_offset: 0,
+        schema_versions: Some(schema::versions(&ground.job.stream)),
+        job_state: JobState { is_seed_batch: Some(flight.is_seed()), remote_batch_id: Some(flight.to) },
+        last_synced_primary_batch: Some(flight.to),
+        is_seed_phase: flight.is_seed(),
+        seed_offset: if flight.is_seed() { rows } else { 0 },
+        seed_chunk_size: ground.job.tuning.seed_chunk_rows,
+    }
+}

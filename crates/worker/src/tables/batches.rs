@@ -1,0 +1,325 @@
+//! `batch_counter` and `batch_metrics`, laid out and used as DataSurface does.
+
+use sqlx::Row;
+
+use super::ControlTables;
+use crate::error::{Error, Result};
+use crate::postgres::Session;
+use crate::postgres::read::{BatchIdentity, FINGERPRINT};
+use crate::postgres::sql::assembled;
+use milestream_core::milestone::{LocalBatch, PrimaryBatch};
+
+/// `batch_metrics.state` is a varchar(2048).
+const STATE_CHARS_MAX: usize = 2048;
+
+/// A committed batch as a reader of the primary sees it.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct CommittedBatch {
+    pub(crate) batch: PrimaryBatch,
+    /// Versions opened and closed, as recorded; `None` where the metrics are silent.
+    pub(crate) opened: Option<i64>,
+    pub(crate) closed: Option<i64>,
+    pub(crate) fingerprint: String,
+    /// Seconds since it was committed, by the server's clock.
+    pub(crate) age_seconds: f64,
+}
+
+impl CommittedBatch {
+    pub(crate) fn identity(&self) -> BatchIdentity {
+        BatchIdentity { batch: self.batch, fingerprint: self.fingerprint.clone() }
+    }
+
+    /// Rows recorded: versions opened and closed.
+    pub(crate) fn rows(&self) -> Option<i64> {
+        Some(self.opened? + self.closed?)
+    }
+}
+
+/// Committed batches of a stream from `from` (inclusive) on, in order. Started, ingested and failed ones do not
+/// count: their ids may be used again.
+pub(crate) async fn committed_since(
+    session: &mut Session,
+    metrics_table: &str,
+    stream: &str,
+    from: PrimaryBatch,
+) -> Result<Vec<CommittedBatch>> {
+    // batch_end_time has no zone: DataSurface writes local time, so only its distance to the newest start is kept
+    // from going below zero.
+    let question = format!(
+        "select batch_id, records_inserted::int8, (records_updated::int8 + records_deleted::int8), {FINGERPRINT}, \
+         coalesce(greatest(extract(epoch from localtimestamp - batch_end_time), 0), 0)::float8 \
+         from {metrics_table} where key = $1 and batch_status = 'committed' and batch_id >= $2 order by batch_id"
+    );
+    let query = sqlx::query(assembled(question)).bind(stream).bind(from.0);
+    let rows = session.rows("reading the primary's batches", query).await?;
+    let batch = |row: &sqlx::postgres::PgRow| CommittedBatch {
+        batch: PrimaryBatch(row.get(0)),
+        opened: row.get(1),
+        closed: row.get(2),
+        fingerprint: row.get(3),
+        age_seconds: row.get(4),
+    };
+    Ok(rows.iter().map(batch).collect())
+}
+
+/// The highest committed batch of a stream.
+pub(crate) async fn highest_committed(
+    session: &mut Session,
+    metrics_table: &str,
+    stream: &str,
+) -> Result<Option<PrimaryBatch>> {
+    let question =
+        format!("select max(batch_id) from {metrics_table} where key = $1 and batch_status = 'committed'");
+    let row = session.row("reading the primary's batches", sqlx::query(assembled(question)).bind(stream)).await?;
+    Ok(row.and_then(|row| row.get::<Option<i32>, _>(0)).map(PrimaryBatch))
+}
+
+/// The id the stream's next batch has: the counter's successor, or the counter's own batch when that one was
+/// never committed and is run again under its id.
+pub(crate) async fn next_local(
+    session: &mut Session,
+    tables: &ControlTables,
+    stream: &str,
+) -> Result<LocalBatch> {
+    // `plan` asks before the control tables are made.
+    if !is_there(session, &tables.batch_counter).await? {
+        return Ok(LocalBatch(1));
+    }
+    let question = format!(
+        "select \"currentBatch\", (select batch_status from {} where key = $1 and batch_id = \"currentBatch\") \
+         from {} where key = $1",
+        tables.batch_metrics, tables.batch_counter
+    );
+    let row = session.row("reading the batch counter", sqlx::query(assembled(question)).bind(stream)).await?;
+    let Some(row) = row else { return Ok(LocalBatch(1)) };
+    let current: i32 = row.get::<Option<i32>, _>(0).unwrap_or(0);
+    let status: Option<String> = row.get(1);
+    let run_again = current > 0 && status.as_deref() != Some("committed");
+    Ok(LocalBatch(if run_again { current } else { current + 1 }))
+}
+
+async fn is_there(session: &mut Session, table: &str) -> Result<bool> {
+    let question = sqlx::query("select to_regclass($1) is not null").bind(table);
+    Ok(session.row("looking for the table of batches", question).await?.is_some_and(|row| row.get(0)))
+}
+
+/// The newest batch of a stream, whatever became of it.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct NewestBatch {
+    pub(crate) batch: LocalBatch,
+    pub(crate) status: String,
+    pub(crate) inserted: Option<i64>,
+    pub(crate) updated: Option<i64>,
+    pub(crate) deleted: Option<i64>,
+    /// Seconds since it ended, or since it began where it has not ended, by the server's clock.
+    pub(crate) age_seconds: f64,
+}
+
+/// Reads the newest batch; a platform that never ran has none, and no table of them.
+pub(crate) async fn newest(
+    session: &mut Session,
+    tables: &ControlTables,
+    stream: &str,
+) -> Result<Option<NewestBatch>> {
+    if !is_there(session, &tables.batch_metrics).await? {
+        return Ok(None);
+    }
+    let question = format!(
+        "select batch_id, coalesce(batch_status, ''), records_inserted::int8, records_updated::int8, records_deleted::int8, \
+         coalesce(greatest(extract(epoch from localtimestamp - coalesce(batch_end_time, batch_start_time)), 0), 0)::float8 \
+         from {} where key = $1 order by batch_id desc limit 1",
+        tables.batch_metrics
+    );
+    let row = session.row("reading the newest batch", sqlx::query(assembled(question)).bind(stream)).await?;
+    Ok(row.map(|row| NewestBatch {
+        batch: LocalBatch(row.get(0)),
+        status: row.get(1),
+        inserted: row.get(2),
+        updated: row.get(3),
+        deleted: row.get(4),
+        age_seconds: row.get(5),
+    }))
+}
+
+/// Counts of a batch, as `batch_metrics` records them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    pub(crate) inserted: u64,
+    pub(crate) updated: u64,
+    pub(crate) deleted: u64,
+    pub(crate) total: u64,
+}
+
+/// Starts a batch: counter and metrics, replacing what an earlier try of the same id left.
+pub(crate) async fn start(
+    session: &mut Session,
+    tables: &ControlTables,
+    stream: &str,
+    batch: LocalBatch,
+    state: &str,
+) -> Result<()> {
+    let count = format!(
+        "insert into {} (key, \"currentBatch\") values ($1, $2) on conflict (key) do update set \"currentBatch\" = $2",
+        tables.batch_counter
+    );
+    session.run("setting the batch counter", sqlx::query(assembled(count)).bind(stream).bind(batch.0)).await?;
+    let insert = format!(
+        "insert into {} (key, batch_id, batch_start_time, batch_status, state) values ($1, $2, localtimestamp, 'started', $3) \
+         on conflict (key, batch_id) do update set batch_start_time = localtimestamp, batch_end_time = null, \
+         batch_status = 'started', state = $3, records_inserted = null, records_updated = null, \
+         records_deleted = null, total_records = null where {}.batch_status <> 'committed'",
+        tables.batch_metrics, tables.batch_metrics
+    );
+    let query = sqlx::query(assembled(insert)).bind(stream).bind(batch.0).bind(state);
+    match session.run("starting the batch", query).await? {
+        0 => Err(Error::invariant(
+            format!("{} of stream {stream:?}", tables.batch_metrics),
+            format!("batch {batch} is committed already"),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Forgets a batch that was started and will not be finished under this id.
+pub(crate) async fn forget(
+    session: &mut Session,
+    tables: &ControlTables,
+    stream: &str,
+    batch: LocalBatch,
+) -> Result<()> {
+    let delete = format!(
+        "delete from {} where key = $1 and batch_id = $2 and batch_status <> 'committed'",
+        tables.batch_metrics
+    );
+    let query = sqlx::query(assembled(delete)).bind(stream).bind(batch.0);
+    session.run("forgetting a batch", query).await.map(|_| ())
+}
+
+/// Moves a batch from `started` to `ingested`; nothing when it is there already.
+pub(crate) async fn ingested(
+    session: &mut Session,
+    tables: &ControlTables,
+    stream: &str,
+    batch: LocalBatch,
+    state: &str,
+) -> Result<()> {
+    let update = format!(
+        "update {} set batch_status = 'ingested', state = $3 where key = $1 and batch_id = $2 \
+         and batch_status in ('started', 'ingested')",
+        tables.batch_metrics
+    );
+    let query = sqlx::query(assembled(update)).bind(stream).bind(batch.0).bind(state);
+    expect_one(session.run("marking the batch ingested", query).await?, tables, stream, batch, "started")
+}
+
+/// Commits an ingested batch with its counts.
+///
+/// # Errors
+/// `Invariant` when it is not in the status that must precede.
+pub(crate) async fn commit(
+    session: &mut Session,
+    tables: &ControlTables,
+    stream: &str,
+    batch: LocalBatch,
+    counts: Counts,
+    state: &str,
+) -> Result<()> {
+    let update = format!(
+        "update {} set batch_status = 'committed', batch_end_time = clock_timestamp() at time zone current_setting('timezone'), \
+         records_inserted = $3, records_updated = $4, records_deleted = $5, total_records = $6, state = $7 \
+         where key = $1 and batch_id = $2 and batch_status = 'ingested'",
+        tables.batch_metrics
+    );
+    let narrow = |count: u64| i32::try_from(count).unwrap_or(i32::MAX);
+    let query = sqlx::query(assembled(update))
+        .bind(stream)
+        .bind(batch.0)
+        .bind(narrow(counts.inserted))
+        .bind(narrow(counts.updated))
+        .bind(narrow(counts.deleted))
+        .bind(narrow(counts.total))
+        .bind(state);
+    expect_one(session.run("committing the batch", query).await?, tables, stream, batch, "ingested")
+}
+
+fn expect_one(
+    rows: u64,
+    tables: &ControlTables,
+    stream: &str,
+    batch: LocalBatch,
+    expected: &str,
+) -> Result<()> {
+    if rows == 1 {
+        return Ok(());
+    }
+    let at = format!("{} of stream {stream:?}", tables.batch_metrics);
+    Err(Error::invariant(at, format!("batch {batch} is not {expected}")))
+}
+
+/// The `state` JSON of a batch, as DataSurface's tools read it.
+#[derive(Clone, Debug, Default, serde::Serialize)]
+pub(crate) struct BatchState {
+    pub(crate) all_datasets: Vec<String>,
+    pub(crate) current_dataset_index: usize,
+    pub(crate) current_offset: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) schema_versions: Option<serde_json::Map<String, serde_json::Value>>,
+    pub(crate) job_state: JobState,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) last_synced_primary_batch: Option<PrimaryBatch>,
+    pub(crate) is_seed_phase: bool,
+    pub(crate) seed_offset: u64,
+    pub(crate) seed_chunk_size: u64,
+}
+
+/// DataSurface's own part of the state.
+#[derive(Clone, Debug, Default, serde::Serialize)]
+pub(crate) struct JobState {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) is_seed_batch: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) remote_batch_id: Option<PrimaryBatch>,
+}
+
+impl BatchState {
+    /// JSON that fits the column: where it would not, the schema versions are left out, then the list of datasets.
+    pub(crate) fn to_column(&self) -> Result<String> {
+        let mut state = self.clone();
+        for shorten in [drop_nothing, drop_schema_versions, drop_datasets] {
+            shorten(&mut state);
+            let text = serde_json::to_string(&state)
+                .map_err(|error| Error::invariant("the state of a batch", error.to_string()))?;
+            if text.chars().count() <= STATE_CHARS_MAX {
+                return Ok(text);
+            }
+        }
+        Err(Error::invariant("the state of a batch", "it is longer than 2048 characters without its lists"))
+    }
+}
+
+fn drop_nothing(_: &mut BatchState) {}
+
+fn drop_schema_versions(state: &mut BatchState) {
+    state.schema_versions = None;
+}
+
+fn drop_datasets(state: &mut BatchState) {
+    state.all_datasets.clear();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_state_loses_its_schema_versions_first() {
+        let versions = (0..40).map(|at| (format!("dataset_{at}"), "0".repeat(32).into())).collect();
+        let state = BatchState {
+            all_datasets: (0..40).map(|at| format!("dataset_{at}")).collect(),
+            schema_versions: Some(versions),
+            ..BatchState::default()
+        };
+        let text = state.to_column().unwrap();
+        assert!(text.len() <= STATE_CHARS_MAX && !text.contains("schema_versions") && text.contains("dataset_39"));
+    }
+}

@@ -1,0 +1,216 @@
+//! `{platform}_sync_stream`: where a stream stands.
+
+use sqlx::Row;
+
+use milestream_core::milestone::{BatchRange, LocalBatch, PrimaryBatch};
+
+use super::ControlTables;
+use crate::error::{Error, Result};
+use crate::postgres::Session;
+use crate::postgres::read::{BatchIdentity, Expectation};
+use crate::postgres::sql::assembled;
+
+/// The batch in flight: everything a resume needs, stored before a row moves.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Flight {
+    /// `None` for a seed, else X.
+    pub(crate) from: Option<PrimaryBatch>,
+    /// X of a seed, Y of an increment.
+    pub(crate) to: PrimaryBatch,
+    pub(crate) local: LocalBatch,
+    /// The primary, and what must hold whenever it is read.
+    pub(crate) primary: String,
+    pub(crate) expectation: Expectation,
+    /// Versions that the primary's metrics recorded over (X, Y], opened and closed; `None` where they are silent.
+    pub(crate) recorded: Option<(i64, i64)>,
+    pub(crate) rows_estimated: u64,
+    /// Microseconds since the epoch, by the secondary's clock.
+    pub(crate) started_us: i64,
+    pub(crate) retries: i32,
+    /// Plans made so far for this sync; a seed whose table changes under it is planned anew.
+    pub(crate) plans: i32,
+}
+
+impl Flight {
+    pub(crate) fn is_seed(&self) -> bool {
+        self.from.is_none()
+    }
+
+    /// (X, Y] of an increment.
+    pub(crate) fn range(&self) -> Option<BatchRange> {
+        self.from.map(|from| BatchRange::new(from, self.to))
+    }
+
+    pub(crate) fn phase(&self) -> &'static str {
+        if self.is_seed() { "seed" } else { "increment" }
+    }
+}
+
+/// The primary a watermark belongs to.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct PrimaryIdentity {
+    pub(crate) system: String,
+    /// The watermark's batch as the primary recorded it.
+    pub(crate) batch: BatchIdentity,
+}
+
+/// A stream's row.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct StreamRow {
+    pub(crate) primary: Option<String>,
+    pub(crate) identity: Option<PrimaryIdentity>,
+    pub(crate) watermark: Option<PrimaryBatch>,
+    pub(crate) flight: Option<Flight>,
+    /// Generation of the newest plan.
+    pub(crate) generation: i32,
+    pub(crate) lease_owner: Option<String>,
+    pub(crate) lease_until: Option<String>,
+    pub(crate) halted_reason: Option<String>,
+}
+
+/// Reads a stream's row; a stream that was never touched has the default one.
+pub(crate) async fn load(session: &mut Session, tables: &ControlTables, stream: &str) -> Result<StreamRow> {
+    let question = format!(
+        "select primary_platform, primary_identity::text, last_synced_primary_batch, flight::text, generation, \
+         case when lease_expires_at > clock_timestamp() then lease_owner end, \
+         date_trunc('second', lease_expires_at)::text, halted_reason \
+         from {} where stream_key = $1",
+        tables.sync_stream
+    );
+    let query = sqlx::query(assembled(question)).bind(stream);
+    let Some(row) = session.row("reading the stream's state", query).await? else {
+        return Ok(StreamRow::default());
+    };
+    Ok(StreamRow {
+        primary: row.get(0),
+        identity: parse(tables, row.get(1))?,
+        watermark: row.get::<Option<i32>, _>(2).map(PrimaryBatch),
+        flight: parse(tables, row.get(3))?,
+        generation: row.get(4),
+        lease_owner: row.get(5),
+        lease_until: row.get(6),
+        halted_reason: row.get(7),
+    })
+}
+
+fn parse<T: serde::de::DeserializeOwned>(tables: &ControlTables, text: Option<String>) -> Result<Option<T>> {
+    let parse = |text: String| {
+        serde_json::from_str(&text).map_err(|error| {
+            Error::invariant(&tables.sync_stream, format!("what it holds cannot be read: {error}"))
+        })
+    };
+    text.map(parse).transpose()
+}
+
+/// Stores a plan; the caller's transaction stores its chunks and starts its batch.
+pub(crate) async fn store_flight(
+    session: &mut Session,
+    tables: &ControlTables,
+    stream: &str,
+    flight: &Flight,
+    generation: i32,
+) -> Result<()> {
+    let update = format!(
+        "update {} set phase = $2, flight = $3::jsonb, generation = $4, primary_platform = $5, halted_reason = null, \
+         updated_at = now() where stream_key = $1",
+        tables.sync_stream
+    );
+    let json = serde_json::to_string(flight)
+        .map_err(|error| Error::invariant("a plan", format!("it has no JSON: {error}")))?;
+    let query = sqlx::query(assembled(update))
+        .bind(stream)
+        .bind(flight.phase())
+        .bind(json)
+        .bind(generation)
+        .bind(&flight.primary);
+    session.run("storing the plan", query).await.map(|_| ())
+}
+
+/// Moves the watermark to the flight's batch and ends the flight; part of the committing transaction.
+///
+/// # Errors
+/// `Invariant` when the watermark is not where the flight began.
+pub(crate) async fn land(
+    session: &mut Session,
+    tables: &ControlTables,
+    stream: &str,
+    flight: &Flight,
+) -> Result<()> {
+    let batch = flight.expectation.batches.iter().find(|identity| identity.batch == flight.to);
+    let identity = PrimaryIdentity {
+        system: flight.expectation.system.clone(),
+        batch: batch.cloned().ok_or_else(|| Error::invariant("a plan", "it does not know its own batch"))?,
+    };
+    let identity = serde_json::to_string(&identity)
+        .map_err(|error| Error::invariant("an identity", format!("it has no JSON: {error}")))?;
+    let update = format!(
+        "update {} set phase = 'idle', flight = null, last_synced_primary_batch = $2, primary_identity = $3::jsonb, \
+         halted_reason = null, updated_at = now() \
+         where stream_key = $1 and last_synced_primary_batch is not distinct from $4",
+        tables.sync_stream
+    );
+    let query = sqlx::query(assembled(update))
+        .bind(stream)
+        .bind(flight.to.0)
+        .bind(identity)
+        .bind(flight.from.map(|from| from.0));
+    match session.run("moving the watermark", query).await? {
+        1 => Ok(()),
+        _ => Err(Error::invariant(
+            format!("{} of stream {stream:?}", tables.sync_stream),
+            "the watermark is not where this sync began",
+        )),
+    }
+}
+
+/// Counts a retry of the flight, for the history.
+pub(crate) async fn count_retry(session: &mut Session, tables: &ControlTables, stream: &str) -> Result<()> {
+    let update = format!(
+        "update {} set flight = jsonb_set(flight, '{{retries}}', to_jsonb((flight ->> 'retries')::int + 1)) \
+         where stream_key = $1 and flight is not null",
+        tables.sync_stream
+    );
+    session.run("counting a retry", sqlx::query(assembled(update)).bind(stream)).await.map(|_| ())
+}
+
+/// Records why a stream halted, for `status`.
+pub(crate) async fn halt(
+    session: &mut Session,
+    tables: &ControlTables,
+    stream: &str,
+    reason: &str,
+) -> Result<()> {
+    let update = format!(
+        "update {} set halted_reason = $2, updated_at = now() where stream_key = $1",
+        tables.sync_stream
+    );
+    let query = sqlx::query(assembled(update)).bind(stream).bind(reason);
+    session.run("recording why the stream halted", query).await.map(|_| ())
+}
+
+/// Forgets why a stream halted once it goes on.
+pub(crate) async fn go_on(session: &mut Session, tables: &ControlTables, stream: &str) -> Result<()> {
+    let update = format!(
+        "update {} set halted_reason = null where stream_key = $1 and halted_reason is not null",
+        tables.sync_stream
+    );
+    session.run("clearing a halt", sqlx::query(assembled(update)).bind(stream)).await.map(|_| ())
+}
+
+/// Forgets that the stream ever followed a primary, now that the platform ingests it itself: its table will not
+/// hold the watermark's state any more. The former primary, if there was one.
+pub(crate) async fn become_primary(
+    session: &mut Session,
+    tables: &ControlTables,
+    stream: &str,
+) -> Result<Option<String>> {
+    let update = format!(
+        "update {stream_table} t set phase = 'idle', flight = null, last_synced_primary_batch = null, \
+         primary_platform = null, primary_identity = null, updated_at = now() \
+         from {stream_table} former where t.stream_key = $1 and former.stream_key = t.stream_key \
+         and former.primary_platform is not null returning former.primary_platform",
+        stream_table = tables.sync_stream
+    );
+    let row = session.row("becoming a primary", sqlx::query(assembled(update)).bind(stream)).await?;
+    Ok(row.map(|row| row.get(0)))
+}
