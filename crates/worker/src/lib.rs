@@ -1,6 +1,10 @@
 //! Everything of Milestream that talks to Postgres: sessions, syncs, ingestion, and the commands of `milestream`.
 
+pub mod cli;
 pub mod comparison;
+pub mod config;
+#[cfg(feature = "demo")]
+mod demo;
 mod digest;
 mod error;
 pub mod ingest;

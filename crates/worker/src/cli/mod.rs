@@ -1,0 +1,154 @@
+//! The commands of `milestream`, one module each.
+
+mod completions;
+#[cfg(feature = "demo")]
+mod demo;
+mod figures;
+mod lint;
+mod logging;
+mod output;
+mod pace;
+mod plan;
+mod progress;
+mod resolve;
+mod selection;
+mod sheet;
+mod signals;
+mod status;
+mod stop_at;
+mod sync;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use self::logging::LogFormat;
+use self::progress::Screen;
+use self::selection::SelectionArguments;
+use crate::config::{Configuration, Keys, StreamJob};
+use crate::error::{Error, Result};
+
+/// Keeps the tables of one data platform equal to those of another, through Postgres alone.
+#[derive(Debug, Parser)]
+#[command(name = "milestream", version, propagate_version = true, max_term_width = 110)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What every command takes.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Options of every command")]
+struct Global {
+    /// Directory with the model (*.json) and milestream.toml.
+    #[arg(long, global = true, env = "MILESTREAM_CONFIG", value_name = "DIR", default_value = ".")]
+    config: PathBuf,
+    /// How the log on stderr is written.
+    #[arg(long, global = true, env = "MILESTREAM_LOG_FORMAT", value_name = "FORMAT", default_value = "text")]
+    log_format: LogFormat,
+    /// Log every step; twice, everything.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start a source, a primary and two secondaries on throwaway servers, with real flights.
+    #[cfg(feature = "demo")]
+    Demo(demo::Arguments),
+    /// Report every problem of the model and of milestream.toml at once.
+    Lint(lint::Arguments),
+    /// Show what each platform does for each store, and why.
+    Resolve(Box<resolve::Arguments>),
+    /// Show what the next sync would do and cost; nothing is written.
+    Plan(Box<plan::Arguments>),
+    /// Sync streams: secondaries from their primaries, primaries from their sources.
+    Sync(Box<sync::Arguments>),
+    /// Show where each stream stands, and how far behind.
+    Status(Box<status::Arguments>),
+    /// Print a script that completes commands and flags in a shell.
+    Completions(completions::Arguments),
+}
+
+/// What a command finds around it.
+struct Surroundings {
+    config: PathBuf,
+    screen: Screen,
+}
+
+impl Surroundings {
+    fn configuration(&self) -> Result<Configuration> {
+        Configuration::load(&self.config)
+    }
+
+    /// The jobs of a selection for a command that only reads.
+    fn jobs(&self, selection: &SelectionArguments, keys: &Keys) -> Result<Vec<StreamJob>> {
+        let selected = self.configuration()?.jobs(&selection.for_reading(), keys)?;
+        for passed_over in &selected.passed_over {
+            tracing::info!("passed over: {passed_over}");
+        }
+        Ok(selected.streams)
+    }
+}
+
+/// Runs the command line of this process; the whole of the binary `milestream`.
+pub fn main() -> ExitCode {
+    let matches = command().get_matches();
+    let cli = match Cli::from_arg_matches(&matches) {
+        Ok(cli) => cli,
+        Err(error) => error.exit(),
+    };
+    let screen = match cli.command {
+        Command::Sync(_) => Screen::of_stderr(),
+        _ => Screen::default(),
+    };
+    logging::start(cli.global.log_format, cli.global.verbose, &screen);
+    let surroundings = Surroundings { config: cli.global.config, screen };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            let error = Error::setup(format!("no threads could be started: {error}"), "check the limits of this process");
+            output::complain(None, &error);
+            return ExitCode::from(error.exit_code());
+        }
+    };
+    runtime.block_on(run(cli.command, &surroundings))
+}
+
+async fn run(command: Command, surroundings: &Surroundings) -> ExitCode {
+    let done = match command {
+        #[cfg(feature = "demo")]
+        Command::Demo(arguments) => demo::run(arguments).await.map(|()| ExitCode::SUCCESS),
+        Command::Lint(arguments) => lint::run(&arguments, surroundings),
+        Command::Resolve(arguments) => resolve::run(&arguments, surroundings).map(|()| ExitCode::SUCCESS),
+        Command::Plan(arguments) => plan::run(*arguments, surroundings).await.map(|()| ExitCode::SUCCESS),
+        Command::Sync(arguments) => Ok(sync::run(*arguments, surroundings).await),
+        Command::Status(arguments) => status::run(*arguments, surroundings).await.map(|()| ExitCode::SUCCESS),
+        Command::Completions(arguments) => completions::run(&arguments).map(|()| ExitCode::SUCCESS),
+    };
+    done.unwrap_or_else(|error| {
+        output::complain(None, &error);
+        ExitCode::from(error.exit_code())
+    })
+}
+
+/// The command line, with the default of each key of milestream.toml in its help.
+fn command() -> clap::Command {
+    let defaults = crate::config::reference::defaults();
+    Cli::command().mut_subcommands(|subcommand| {
+        subcommand.mut_args(|argument| match defaults.get(argument.get_id().as_str()) {
+            None => argument,
+            Some(default) => {
+                let help = argument.get_help().map(ToString::to_string).unwrap_or_default();
+                // Forty keys would bury the rest; --help shows them.
+                argument.help(format!("{help} [default: {default}]")).hide_short_help(true)
+            }
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,59 @@
+//! What the next run of a stream would do: the facts that `plan` shows, as text or as JSON.
+
+use milestream_core::milestone::{LocalBatch, PrimaryBatch};
+use serde::Serialize;
+
+use crate::schema::Difference;
+
+/// One stream of one platform.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(in crate::cli) struct StreamPlan {
+    /// The platform, as in the model.
+    pub(super) platform: String,
+    /// Key of the stream.
+    pub(super) stream: String,
+    /// What would happen.
+    #[serde(flatten)]
+    pub(super) next: Next,
+}
+
+/// What the next run would do.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "next", rename_all = "snake_case")]
+pub(super) enum Next {
+    /// Seed, or follow by an increment.
+    Sync(Box<NextSync>),
+    /// The primary has nothing that the secondary lacks.
+    Nothing { primary: String, why: String },
+    /// Read the source.
+    Ingest { source: String, batch: LocalBatch, runs_again: bool },
+    /// Halt before anything is written: the tables do not go together.
+    Differences { primary: String, differences: Vec<Difference> },
+    /// Fail.
+    Fail { error: String, advice: String },
+}
+
+/// A sync.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(super) struct NextSync {
+    pub(super) primary: String,
+    pub(super) phase: &'static str,
+    /// X of an increment.
+    pub(super) from: Option<PrimaryBatch>,
+    /// X of a seed, Y of an increment.
+    pub(super) to: PrimaryBatch,
+    pub(super) local_batch: LocalBatch,
+    /// Whether it is in flight already, and would be taken up.
+    pub(super) resumes: bool,
+    pub(super) chunks: u64,
+    pub(super) chunks_done: u64,
+    pub(super) rows_estimated: u64,
+    pub(super) rows_done: u64,
+    /// `None` for a sync in flight, whose estimate was not kept.
+    pub(super) bytes_estimated: Option<u64>,
+    /// Batches and rows that stay behind it, for further syncs.
+    pub(super) batches_remaining: u64,
+    pub(super) rows_remaining: u64,
+    /// Statements that would create indexes on the primary which the reads need.
+    pub(super) missing_indexes: Vec<String>,
+}

@@ -1,0 +1,226 @@
+//! `status` as a table, and below it what does not fit one.
+
+use super::standing::{InFlight, Lag, Lease, Phase, Primary, Secondary, Standing, StreamStatus};
+use crate::cli::figures;
+use crate::cli::sheet::Sheet;
+
+/// The streams as text.
+pub(in crate::cli) fn text(streams: &[StreamStatus]) -> String {
+    let mut sheet = Sheet::new(["platform", "stream", "role", "phase", "primary", "batch", "lag", "rows/s", "last"]);
+    let mut notes = Vec::new();
+    for stream in streams {
+        let row = match &stream.standing {
+            Standing::Secondary(secondary) => secondary_row(secondary),
+            Standing::Primary(primary) => primary_row(primary),
+            Standing::Unknown { .. } => ["?", "unreachable", "-", "-", "-", "-", "-"].map(str::to_owned),
+        };
+        sheet.row([stream.platform.clone(), stream.stream.clone()].into_iter().chain(row));
+        notes.extend(
+            stream_notes(&stream.standing).into_iter().map(|note| format!("{} {}: {note}", stream.platform, stream.stream)),
+        );
+    }
+    let mut text = sheet.to_string();
+    for note in notes {
+        text.push('\n');
+        text += &note;
+    }
+    text
+}
+
+fn secondary_row(secondary: &Secondary) -> [String; 7] {
+    let in_flight = secondary.in_flight.as_ref().and_then(|in_flight| in_flight.rows_per_second);
+    let rate = in_flight.or(secondary.last_sync.as_ref().and_then(|last| last.rows_per_second));
+    let lag = match &secondary.lag {
+        Lag::Behind { batches: 0, .. } => "none".to_owned(),
+        Lag::Behind { batches, seconds } => {
+            let batches = u64::try_from(*batches).unwrap_or(u64::MAX);
+            let batches = format!("{} batch{}", figures::count(batches), if batches == 1 { "" } else { "es" });
+            format!("{batches}, {}", figures::seconds(*seconds))
+        }
+        Lag::Unreachable { .. } => "unreachable".to_owned(),
+    };
+    [
+        "secondary".to_owned(),
+        phase(secondary.phase).to_owned(),
+        secondary.primary.clone().unwrap_or("-".to_owned()),
+        secondary.watermark.map_or("-".to_owned(), |watermark| watermark.to_string()),
+        lag,
+        rate.map_or("-".to_owned(), |rate| figures::count(figures::rounded(rate))),
+        secondary.last_sync.as_ref().map_or("never".to_owned(), |last| ago(last.age_seconds)),
+    ]
+}
+
+fn primary_row(primary: &Primary) -> [String; 7] {
+    let last = primary.last_batch.as_ref();
+    let phase = if primary.halted.is_some() { "halted" } else { last.map_or("new", |last| last.status.as_str()) };
+    [
+        "primary".to_owned(),
+        phase.to_owned(),
+        "-".to_owned(),
+        last.map_or("-".to_owned(), |last| last.batch.to_string()),
+        "-".to_owned(),
+        "-".to_owned(),
+        last.map_or("never".to_owned(), |last| ago(last.age_seconds)),
+    ]
+}
+
+fn phase(phase: Phase) -> &'static str {
+    match phase {
+        Phase::New => "new",
+        Phase::Seed => "seed",
+        Phase::Increment => "increment",
+        Phase::Idle => "idle",
+        Phase::Halted => "halted",
+    }
+}
+
+fn ago(seconds: f64) -> String {
+    format!("{} ago", figures::seconds(seconds))
+}
+
+fn stream_notes(standing: &Standing) -> Vec<String> {
+    match standing {
+        Standing::Secondary(secondary) => {
+            let unreachable = match &secondary.lag {
+                Lag::Unreachable { error } => Some(error.clone()),
+                Lag::Behind { .. } => None,
+            };
+            let in_flight = secondary.in_flight.as_ref().map(in_flight_note);
+            let lease = secondary.lease.as_ref().map(lease_note);
+            let halted = secondary.halted.as_ref().map(|reason| format!("halted: {reason}"));
+            [in_flight, lease, halted, unreachable].into_iter().flatten().collect()
+        }
+        Standing::Primary(primary) => {
+            let halted = primary.halted.as_ref().map(|reason| format!("halted: {reason}"));
+            [primary.lease.as_ref().map(lease_note), halted].into_iter().flatten().collect()
+        }
+        Standing::Unknown { error, advice } => vec![error.clone(), format!("what to do: {advice}")],
+    }
+}
+
+fn in_flight_note(in_flight: &InFlight) -> String {
+    let what = match in_flight.from {
+        None => format!("seed as of batch {}", in_flight.to),
+        Some(from) => format!("increment from batch {from} to {}", in_flight.to),
+    };
+    let mut note = format!(
+        "{what}: {} of {} chunks, {} of about {} rows, {}",
+        figures::count(in_flight.chunks_done),
+        figures::count(in_flight.chunks),
+        figures::count(in_flight.rows_done),
+        figures::count(in_flight.rows_estimated),
+        figures::bytes(in_flight.bytes_done),
+    );
+    if let Some(eta) = in_flight.eta_seconds {
+        note += &format!(", {} left", figures::seconds(eta));
+    }
+    if in_flight.retries > 0 {
+        note += &match in_flight.retries {
+            1 => ", resumed once".to_owned(),
+            times => format!(", resumed {times} times"),
+        };
+    }
+    note
+}
+
+fn lease_note(lease: &Lease) -> String {
+    format!("held by {} until {}", lease.owner, lease.until)
+}
+
+#[cfg(test)]
+mod tests {
+    use milestream_core::milestone::{LocalBatch, PrimaryBatch};
+
+    use super::super::standing::{LastBatch, LastSync};
+    use super::*;
+
+    fn secondary() -> Secondary {
+        Secondary {
+            phase: Phase::Idle,
+            primary: Some("Hub".into()),
+            watermark: Some(PrimaryBatch(12)),
+            lag: Lag::Behind { batches: 0, seconds: 0.0 },
+            in_flight: None,
+            last_sync: Some(LastSync {
+                kind: "increment".into(),
+                committed_at: "2026-11-23 20:15:00+00".into(),
+                age_seconds: 75.0,
+                rows_staged: 28_000,
+                rows_inserted: 27_000,
+                rows_updated: 900,
+                rows_deleted: 100,
+                milliseconds: 350,
+                rows_per_second: Some(80_000.0),
+            }),
+            lease: None,
+            halted: None,
+        }
+    }
+
+    fn all_kinds() -> Vec<StreamStatus> {
+        let status = |platform: &str, stream: &str, standing| StreamStatus {
+            platform: platform.into(),
+            stream: stream.into(),
+            standing,
+        };
+        let seeding = Secondary {
+            phase: Phase::Seed,
+            watermark: None,
+            lag: Lag::Behind { batches: 7, seconds: 4000.0 },
+            in_flight: Some(InFlight {
+                from: None,
+                to: PrimaryBatch(7),
+                chunks: 40,
+                chunks_done: 12,
+                rows_done: 1_200_000,
+                rows_estimated: 4_100_000,
+                bytes_done: 171_000_000,
+                rows_per_second: Some(412_345.6),
+                eta_seconds: Some(8.2),
+                retries: 2,
+            }),
+            last_sync: None,
+            lease: Some(Lease { owner: "worker-1:411:0a1b2c3d".into(), until: "2026-11-23 20:16:30+00".into() }),
+            ..secondary()
+        };
+        let halted = Secondary {
+            phase: Phase::Halted,
+            lag: Lag::Unreachable { error: "cannot reach primary Hub (hub:5432/hub_merge), tried for 10000 ms".into() },
+            halted: Some("hub was reset or restored since batch 12. What to do: find out why".into()),
+            ..secondary()
+        };
+        let primary = Primary {
+            last_batch: Some(LastBatch {
+                batch: LocalBatch(12),
+                status: "committed".into(),
+                age_seconds: 30.0,
+                rows_inserted: Some(27_000),
+                rows_updated: Some(900),
+                rows_deleted: Some(100),
+            }),
+            lease: None,
+            halted: None,
+        };
+        let unknown = Standing::Unknown {
+            error: "cannot reach secondary Far (far:5432/far_merge), tried for 10000 ms".into(),
+            advice: "check that the server runs".into(),
+        };
+        vec![
+            status("Hub", "Flights", Standing::Primary(Box::new(primary))),
+            status("Edge", "Flights", Standing::Secondary(Box::new(secondary()))),
+            status("Archive", "Flights", Standing::Secondary(Box::new(seeding))),
+            status("Archive", "Trains#stations", Standing::Secondary(Box::new(halted))),
+            status("Far", "Flights", unknown),
+        ]
+    }
+
+    #[test]
+    fn every_kind_of_standing_has_a_row_and_its_notes() {
+        insta::assert_snapshot!(text(&all_kinds()));
+    }
+
+    #[test]
+    fn json_holds_what_the_text_holds() {
+        insta::assert_json_snapshot!(all_kinds());
+    }
+}

@@ -1,0 +1,125 @@
+//! Where a stream stands: the facts that `status` shows, as text or as JSON.
+
+use milestream_core::milestone::{LocalBatch, PrimaryBatch};
+use serde::Serialize;
+
+/// One stream of one platform.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(in crate::cli) struct StreamStatus {
+    /// The platform, as in the model.
+    pub(super) platform: String,
+    /// Key of the stream.
+    pub(super) stream: String,
+    /// Where it stands, by its role.
+    #[serde(flatten)]
+    pub(super) standing: Standing,
+}
+
+/// Where a stream stands, by its role.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "role", rename_all = "snake_case")]
+pub(super) enum Standing {
+    Secondary(Box<Secondary>),
+    Primary(Box<Primary>),
+    /// Its own store could not be asked.
+    Unknown { error: String, advice: String },
+}
+
+/// A stream that follows a primary.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(super) struct Secondary {
+    pub(super) phase: Phase,
+    /// The primary it follows, or would follow.
+    pub(super) primary: Option<String>,
+    /// The primary batch whose state it holds.
+    pub(super) watermark: Option<PrimaryBatch>,
+    pub(super) lag: Lag,
+    pub(super) in_flight: Option<InFlight>,
+    pub(super) last_sync: Option<LastSync>,
+    pub(super) lease: Option<Lease>,
+    /// Why it halted, and what to do.
+    pub(super) halted: Option<String>,
+}
+
+/// What a stream is at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Phase {
+    /// Never synced.
+    New,
+    /// A seed is in flight.
+    Seed,
+    /// An increment is in flight.
+    Increment,
+    /// Nothing is in flight.
+    Idle,
+    /// It waits for a person.
+    Halted,
+}
+
+/// How far behind its primary it is.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub(super) enum Lag {
+    /// Committed batches of the primary that it lacks, and seconds since the first of them was committed.
+    Behind { batches: usize, seconds: f64 },
+    /// The primary could not be asked.
+    Unreachable { error: String },
+}
+
+/// A sync that is under way, or waits to be taken up again.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(super) struct InFlight {
+    pub(super) from: Option<PrimaryBatch>,
+    pub(super) to: PrimaryBatch,
+    pub(super) chunks: u64,
+    pub(super) chunks_done: u64,
+    pub(super) rows_done: u64,
+    pub(super) rows_estimated: u64,
+    pub(super) bytes_done: u64,
+    /// Of the last minute; `None` when no chunk was finished in it.
+    pub(super) rows_per_second: Option<f64>,
+    pub(super) eta_seconds: Option<f64>,
+    pub(super) retries: i32,
+}
+
+/// The newest sync that was committed.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(super) struct LastSync {
+    pub(super) kind: String,
+    pub(super) committed_at: String,
+    pub(super) age_seconds: f64,
+    pub(super) rows_staged: u64,
+    pub(super) rows_inserted: u64,
+    pub(super) rows_updated: u64,
+    pub(super) rows_deleted: u64,
+    pub(super) milliseconds: u64,
+    pub(super) rows_per_second: Option<f64>,
+}
+
+/// Who works on it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(super) struct Lease {
+    pub(super) owner: String,
+    pub(super) until: String,
+}
+
+/// A stream that reads its source.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(super) struct Primary {
+    pub(super) last_batch: Option<LastBatch>,
+    pub(super) lease: Option<Lease>,
+    pub(super) halted: Option<String>,
+}
+
+/// The newest batch of a primary, whatever became of it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(super) struct LastBatch {
+    pub(super) batch: LocalBatch,
+    pub(super) status: String,
+    /// Since it ended, or since it began where it has not ended.
+    pub(super) age_seconds: f64,
+    pub(super) rows_inserted: Option<u64>,
+    pub(super) rows_updated: Option<u64>,
+    pub(super) rows_deleted: Option<u64>,
+}

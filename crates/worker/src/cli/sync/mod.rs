@@ -1,0 +1,140 @@
+//! `sync`: runs streams side by side, secondaries from their primaries and primaries from their sources.
+
+mod report;
+mod streams;
+
+use std::num::NonZeroUsize;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Args;
+
+use self::report::StreamReport;
+use super::output::{self, OutputArguments};
+use super::selection::SelectionArguments;
+use super::stop_at::{StopAt, StopPoint};
+use super::{Surroundings, signals};
+use crate::config::{Keys, StreamJob};
+use crate::error::{Error, Result};
+use crate::sync::Until;
+
+/// Arguments of `sync`.
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    selection: SelectionArguments,
+    /// Go on until the primary has nothing more, instead of ending after one sync.
+    #[arg(long)]
+    until_caught_up: bool,
+    /// Streams that run side by side.
+    #[arg(long, env = "MILESTREAM_MAX_STREAMS", value_name = "N", default_value = "4")]
+    max_streams: NonZeroUsize,
+    /// Print DATASURFACE_RESULT_CODE=0 (done), 1 (more to do) or -1 (error) as the last line, and exit with 0, 0 or 1.
+    #[arg(long)]
+    result_code: bool,
+    /// Stop this process with SIGSTOP at the N-th occurrence of a step; for drills and tests.
+    #[arg(long, value_name = "STEP[:N]", hide = true)]
+    stop_at: Option<StopPoint>,
+    #[command(flatten)]
+    output: OutputArguments,
+    #[command(flatten)]
+    keys: Keys,
+}
+
+/// What [`Error::exit_code`] says of a run that was asked to stop.
+const STOPPED: u8 = 5;
+
+/// How a run ended, for whoever started it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Ending {
+    exit_code: u8,
+    /// Whether another run has something to do.
+    more: bool,
+}
+
+pub(super) async fn run(arguments: Arguments, surroundings: &Surroundings) -> ExitCode {
+    let result_code = arguments.result_code;
+    let ending = sync(arguments, surroundings).await.unwrap_or_else(|error| {
+        output::complain(None, &error);
+        Ending { exit_code: error.exit_code(), more: false }
+    });
+    if !result_code {
+        return ExitCode::from(ending.exit_code);
+    }
+    let (code, exit_code) = ending.for_schedulers();
+    match output::line(&format!("DATASURFACE_RESULT_CODE={code}")) {
+        Ok(()) => ExitCode::from(exit_code),
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+async fn sync(arguments: Arguments, surroundings: &Surroundings) -> Result<Ending> {
+    let selected = surroundings.configuration()?.jobs(&arguments.selection.for_writing()?, &arguments.keys)?;
+    for passed_over in &selected.passed_over {
+        tracing::warn!("passed over: {passed_over}");
+    }
+    if selected.streams.is_empty() {
+        return Err(Error::setup("no stream of the selection can be run", "see `milestream resolve` for the reasons"));
+    }
+    let running = streams::Running {
+        until: if arguments.until_caught_up { Until::CaughtUp } else { Until::OneSync },
+        max_streams: arguments.max_streams.get(),
+        screen: surroundings.screen.clone(),
+        stop: signals::listen("stopping after the chunk in flight; a second signal ends at once")?,
+        stop_at: arguments.stop_at.map(|point| Arc::new(StopAt::new(point))),
+    };
+    // Primaries first, so that their secondaries find the batch that is made now.
+    let (primaries, secondaries): (Vec<_>, Vec<_>) =
+        selected.streams.into_iter().partition(|job| matches!(job, StreamJob::Ingest(_)));
+    let mut reports = running.run(primaries).await;
+    reports.extend(running.run(secondaries).await);
+    arguments.output.write(&reports, || report::text(&reports))?;
+    Ok(Ending::of(&reports))
+}
+
+impl Ending {
+    fn of(reports: &[StreamReport]) -> Ending {
+        let exit_code = reports.iter().map(StreamReport::exit_code).max_by_key(|code| gravity(*code)).unwrap_or(0);
+        Ending { exit_code, more: reports.iter().any(StreamReport::has_more) }
+    }
+
+    /// The code that DataSurface's schedulers read, and the exit code they expect beside it.
+    fn for_schedulers(self) -> (i8, u8) {
+        match self.exit_code {
+            0 | STOPPED if self.more => (1, 0),
+            0 => (0, 0),
+            _ => (-1, 1),
+        }
+    }
+}
+
+/// Of several streams the one that needs a person most decides about the exit code.
+fn gravity(exit_code: u8) -> u8 {
+    const LEAST_TO_MOST: [u8; 7] = [0, 5, 3, 4, 1, 2, 70];
+    let at = LEAST_TO_MOST.iter().position(|code| *code == exit_code).unwrap_or(LEAST_TO_MOST.len());
+    u8::try_from(at).unwrap_or(u8::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn schedulers_read_done_more_and_error() {
+        let code = |exit_code, more| Ending { exit_code, more }.for_schedulers();
+        assert_eq!(code(0, false), (0, 0));
+        assert_eq!(code(0, true), (1, 0));
+        assert_eq!(code(5, true), (1, 0), "stopped as asked: more to do");
+        for failed in [1, 2, 3, 4, 70] {
+            assert_eq!(code(failed, true), (-1, 1));
+        }
+    }
+
+    #[test]
+    fn the_gravest_stream_decides_about_the_exit_code() {
+        let gravest = |codes: &[u8]| codes.iter().copied().max_by_key(|code| gravity(*code)).unwrap();
+        assert_eq!(gravest(&[0, 3, 5]), 3);
+        assert_eq!(gravest(&[4, 1, 3]), 1);
+        assert_eq!(gravest(&[1, 70, 2]), 70);
+    }
+}
