@@ -1,0 +1,103 @@
+//! The real binary as a process that can be stopped at a step, killed there, or continued.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
+use tempfile::TempDir;
+
+/// How long a process may take to its step or its end.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A running process of the binary.
+pub struct Process {
+    child: Child,
+    output: TempDir,
+}
+
+/// A process that has ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// How it ended.
+    pub status: ExitStatus,
+    /// What it wrote to standard output.
+    pub stdout: String,
+    /// What it wrote to standard error.
+    pub stderr: String,
+}
+
+impl Process {
+    /// Starts the binary with a configuration and arguments.
+    pub fn start(binary: &str, configuration: &Path, arguments: &[&str]) -> Process {
+        let output = tempfile::tempdir().expect("a directory");
+        let file = |name: &str| std::fs::File::create(output.path().join(name)).expect("a file");
+        let child = Command::new(binary)
+            .args(arguments)
+            .arg("--config")
+            .arg(configuration)
+            .stdin(Stdio::null())
+            .stdout(file("stdout"))
+            .stderr(file("stderr"))
+            .spawn()
+            .expect("the binary under test");
+        Process { child, output }
+    }
+
+    /// Starts it and waits for its end.
+    pub fn run(binary: &str, configuration: &Path, arguments: &[&str]) -> Ended {
+        Process::start(binary, configuration, arguments).end()
+    }
+
+    /// Waits until the process has stopped itself; the line in which it says where.
+    pub fn stopped(&mut self) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline {
+            let options = WaitOptions::UNTRACED | WaitOptions::NOHANG;
+            if let Some((_, status)) = waitpid(Some(self.pid()), options).expect("a child") {
+                assert!(status.stopped(), "it ended instead of stopping: {}", self.text("stderr"));
+                let stderr = self.text("stderr");
+                let line = stderr.lines().rev().find(|line| line.starts_with("stopped at "));
+                return line.unwrap_or_else(|| panic!("it does not say where: {stderr}")).to_owned();
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        panic!("it never stopped: {}", self.text("stderr"));
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: Signal) {
+        kill_process(self.pid(), signal).expect("a living process");
+    }
+
+    /// Kills it and waits until it is gone.
+    pub fn kill(mut self) {
+        self.signal(Signal::KILL);
+        self.child.wait().expect("a child");
+    }
+
+    /// Waits for its end.
+    pub fn end(mut self) -> Ended {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().expect("a child") {
+                return Ended { status, stdout: self.text("stdout"), stderr: self.text("stderr") };
+            }
+            if Instant::now() > deadline {
+                let stderr = self.text("stderr");
+                self.kill();
+                panic!("it never ended: {stderr}");
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+
+    fn text(&self, name: &str) -> String {
+        let path: PathBuf = self.output.path().join(name);
+        std::fs::read_to_string(path).unwrap_or_default()
+    }
+}
