@@ -54,7 +54,7 @@ fn shapes_that_make_no_table_are_found() {
         .set(&format!("{ORDERS_SCHEMA}/columns/tiny"), column("tiny", json!({"type": "TinyInt"})))
         .set(&format!("{ORDERS_SCHEMA}/columns/none"), column("none", json!({"type": "VarChar", "maxSize": 0})))
         .set(&format!("{ORDERS_SCHEMA}/columns/wide"), column("wide", json!({"type": "VarChar", "maxSize": 10_485_761})))
-        .set(&format!("{ORDERS_SCHEMA}/columns/blob"), column("blob", json!({"type": "Variant", "maxSize": 1e9 as u64})))
+        .set(&format!("{ORDERS_SCHEMA}/columns/blob"), column("blob", json!({"type": "Variant", "maxSize": 1_000_000_000})))
         .set(&format!("{ORDERS_SCHEMA}/columns/digits"), column("digits", json!({"type": "Decimal", "maxSize": 2, "precision": 3})))
         .set(&format!("{ORDERS_SCHEMA}/columns/loose"), column("loose", json!({"type": "Decimal", "precision": 3})))
         .set(&format!("{ORDERS_SCHEMA}/columns/nul"), column("nu\u{0}l", json!({"type": "Date"})))
