@@ -25,7 +25,9 @@ fn seed(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("seed of 1 M versions");
     group.sample_size(10).measurement_time(Duration::from_secs(60)).warm_up_time(Duration::from_secs(1));
     group.bench_function("hand-written pipe", |bencher| {
-        bencher.iter_custom(|times| timed(&runtime, &bench, times, &hand, || runtime.block_on(hand_pipe(&bench))));
+        bencher.iter_custom(|times| {
+            timed(&runtime, &bench, times, &hand, || runtime.block_on(hand_pipe(&bench)))
+        });
     });
     group.bench_function("milestream", |bencher| {
         bencher.iter_custom(|times| timed(&runtime, &bench, times, &ours, || seed_once(&runtime, &bench)));
@@ -74,7 +76,9 @@ fn median(taken: &Mutex<Vec<Duration>>) -> Option<Duration> {
 fn report(ours: &Mutex<Vec<Duration>>, hand: &Mutex<Vec<Duration>>) {
     if let (Some(ours), Some(hand)) = (median(ours), median(hand)) {
         let ratio = ours.as_secs_f64() / hand.as_secs_f64();
-        println!("seed against hand-written pipe: {ratio:.2} x (mark: {RATIO_MAX} x); {ours:.2?} against {hand:.2?}");
+        println!(
+            "seed against hand-written pipe: {ratio:.2} x (mark: {RATIO_MAX} x); {ours:.2?} against {hand:.2?}"
+        );
     }
 }
 

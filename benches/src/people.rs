@@ -82,7 +82,8 @@ impl Ends {
     }
 
     fn job(&self, tuning: Tuning) -> Job {
-        let upstream = Upstream { platform: PRIMARY.into(), endpoint: Arc::new(endpoint("primary", self.primary)) };
+        let upstream =
+            Upstream { platform: PRIMARY.into(), endpoint: Arc::new(endpoint("primary", self.primary)) };
         Job {
             platform: SECONDARY.into(),
             holding: Holding::LiveOnly,
@@ -127,7 +128,8 @@ fn stream() -> Stream {
 
 /// Runs statements on a server's `merge` database.
 pub async fn execute(server: &Server, statements: &str) {
-    let mut connection = PgConnection::connect_with(&server.connect_options("merge")).await.expect("a connection");
+    let mut connection =
+        PgConnection::connect_with(&server.connect_options("merge")).await.expect("a connection");
     let done = sqlx::raw_sql(AssertSqlSafe(statements.to_owned())).execute(&mut connection).await;
     done.unwrap_or_else(|error| panic!("{statements}: {error}"));
 }

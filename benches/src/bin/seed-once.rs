@@ -15,7 +15,8 @@ async fn main() -> ExitCode {
         return ExitCode::from(2);
     };
     let job = Arc::new(job_of_ports(primary, secondary, Tuning::default()));
-    let seeded = sync::run(job, Until::OneSync, Arc::new(Unobserved), tokio_util::sync::CancellationToken::new());
+    let seeded =
+        sync::run(job, Until::OneSync, Arc::new(Unobserved), tokio_util::sync::CancellationToken::new());
     if let Err(error) = seeded.await {
         eprintln!("{error}");
         return ExitCode::FAILURE;

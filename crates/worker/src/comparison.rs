@@ -91,7 +91,12 @@ async fn compare_dataset(
     }
 }
 
-fn difference(pair: &Pair, watermark: PrimaryBatch, wanted: Option<Vec<u8>>, found: Option<Vec<u8>>) -> Error {
+fn difference(
+    pair: &Pair,
+    watermark: PrimaryBatch,
+    wanted: Option<Vec<u8>>,
+    found: Option<Vec<u8>>,
+) -> Error {
     let shown = |row: Option<Vec<u8>>| match row {
         None => "no row".to_owned(),
         Some(row) => String::from_utf8_lossy(&row).trim_end().replace('\t', " | "),

@@ -157,7 +157,9 @@ pub enum Error {
         seen: String,
     },
     /// A seed did not come out right, time after time.
-    #[error("the seed of stream {stream:?} was planned {plans} times and never came out right; at last: {last}")]
+    #[error(
+        "the seed of stream {stream:?} was planned {plans} times and never came out right; at last: {last}"
+    )]
     SeedUnstable {
         /// The stream.
         stream: String,
@@ -424,7 +426,11 @@ impl Error {
     }
 
     pub(crate) fn stalled(endpoint: &impl ToString, doing: &str, waited: Duration) -> Error {
-        Error::Stalled { endpoint: endpoint.to_string(), doing: doing.to_owned(), waited_ms: waited.as_millis() }
+        Error::Stalled {
+            endpoint: endpoint.to_string(),
+            doing: doing.to_owned(),
+            waited_ms: waited.as_millis(),
+        }
     }
 
     /// The SQLSTATE, where a server sent one.
@@ -449,7 +455,8 @@ fn class_of_driver_error(error: &sqlx::Error) -> Class {
             // 57 operator intervention (terminated, shutdown, cancelled), 55P03 lock not available, 58 system error,
             // 42501 a right that may be granted again is no transient matter, so it is left out.
             Some(code)
-                if ["08", "40", "53", "57", "58"].iter().any(|class| code.starts_with(class)) || code == "55P03" =>
+                if ["08", "40", "53", "57", "58"].iter().any(|class| code.starts_with(class))
+                    || code == "55P03" =>
             {
                 Class::Transient
             }

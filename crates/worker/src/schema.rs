@@ -76,7 +76,10 @@ pub(crate) fn pair(
 /// MD5 of each dataset's columns, types and key as the model spells them, for `schema_versions`.
 pub(crate) fn versions(stream: &Stream) -> serde_json::Map<String, serde_json::Value> {
     let version = |dataset: &Dataset| {
-        let columns = dataset.columns.iter().map(|column| format!("{} {} {}", column.name, column.column_type, column.nullable));
+        let columns = dataset
+            .columns
+            .iter()
+            .map(|column| format!("{} {} {}", column.name, column.column_type, column.nullable));
         let text = columns.chain(dataset.key.iter().cloned()).collect::<Vec<_>>().join("\n");
         let digest = Md5::digest(text.as_bytes());
         digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>()
@@ -131,7 +134,8 @@ impl Comparison<'_> {
     fn extra_columns(&mut self) {
         let Some(secondary) = self.secondary else { return };
         let ours = [ALL_HASH, KEY_HASH, BATCH_ID, BATCH_IN, BATCH_OUT];
-        let known: Vec<String> = self.dataset.columns.iter().map(|column| physical_column(&column.name)).collect();
+        let known: Vec<String> =
+            self.dataset.columns.iter().map(|column| physical_column(&column.name)).collect();
         let in_the_way: Vec<String> = secondary
             .columns
             .iter()
@@ -193,7 +197,8 @@ impl Comparison<'_> {
         wanted.sort();
         actual.sort();
         if !actual.is_empty() && actual != wanted {
-            let problem = format!("the primary's key is ({}), the model's ({})", actual.join(", "), wanted.join(", "));
+            let problem =
+                format!("the primary's key is ({}), the model's ({})", actual.join(", "), wanted.join(", "));
             self.differ("primary key", problem);
         }
     }
@@ -224,7 +229,8 @@ pub(crate) fn carries(source: &str, target: &str) -> bool {
     if let (Some((whole, fraction)), Some((wider, finer))) = (digits(source), digits(target)) {
         return whole <= wider && fraction <= finer;
     }
-    (source == "real" && target == "double precision") || (source.starts_with("numeric(") && target == "numeric")
+    (source == "real" && target == "double precision")
+        || (source.starts_with("numeric(") && target == "numeric")
 }
 
 /// Digits before and behind the point of `numeric(p,s)`.

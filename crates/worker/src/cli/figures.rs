@@ -66,7 +66,10 @@ mod tests {
     fn figures_are_grouped_and_scaled() {
         assert_eq!([0, 12, 123, 1234, 1_234_567].map(count), ["0", "12", "123", "1 234", "1 234 567"]);
         assert_eq!([999, 1000, 12_345_678, 999_999_999].map(bytes), ["999 B", "1.0 kB", "12.3 MB", "1.0 GB"]);
-        assert_eq!([0.4, 59.0, 125.0, 11_220.0, 183_600.0].map(seconds), ["0 s", "59 s", "2 m 05 s", "3 h 07 m", "2 d 03 h"]);
+        assert_eq!(
+            [0.4, 59.0, 125.0, 11_220.0, 183_600.0].map(seconds),
+            ["0 s", "59 s", "2 m 05 s", "3 h 07 m", "2 d 03 h"]
+        );
         assert_eq!((counted(1, "row"), counted(2, "row")), ("1 row".into(), "2 rows".into()));
         assert_eq!(rate(10, 0.0), None);
     }

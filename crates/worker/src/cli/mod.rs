@@ -60,7 +60,7 @@ enum Command {
     #[cfg(feature = "demo")]
     Demo(demo::Arguments),
     /// Report every problem of the model and of milestream.toml at once.
-    Lint(lint::Arguments),
+    Lint(Box<lint::Arguments>),
     /// Show what each platform does for each store, and why.
     Resolve(Box<resolve::Arguments>),
     /// Show what the next sync would do and cost; nothing is written.
@@ -96,10 +96,9 @@ impl Surroundings {
 
 /// Runs the command line of this process; the whole of the binary `milestream`.
 pub fn main() -> ExitCode {
-    let matches = command().get_matches();
-    let cli = match Cli::from_arg_matches(&matches) {
+    let cli = match command().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
-        Err(error) => error.exit(),
+        Err(error) => return misunderstood(&error),
     };
     let screen = match cli.command {
         Command::Sync(_) => Screen::of_stderr(),
@@ -110,12 +109,26 @@ pub fn main() -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            let error = Error::setup(format!("no threads could be started: {error}"), "check the limits of this process");
+            let error = Error::setup(
+                format!("no threads could be started: {error}"),
+                "check the limits of this process",
+            );
             output::complain(None, &error);
             return ExitCode::from(error.exit_code());
         }
     };
     runtime.block_on(run(cli.command, &surroundings))
+}
+
+/// Answers arguments that cannot be parsed, `--help` and `--version` among them.
+fn misunderstood(error: &clap::Error) -> ExitCode {
+    // Where nobody reads the answer, the exit code still tells.
+    let _ = error.print();
+    let is_error = error.use_stderr();
+    if is_error && std::env::args_os().any(|argument| argument == "--result-code") {
+        return sync::usage_error();
+    }
+    if is_error { ExitCode::from(2) } else { ExitCode::SUCCESS }
 }
 
 async fn run(command: Command, surroundings: &Surroundings) -> ExitCode {

@@ -10,6 +10,8 @@ use crate::observer::{Event, Happening, Step};
 pub(super) struct Pace {
     /// What is being done, as people say it.
     pub(super) doing: String,
+    /// Whether the stream reads its source, so that all there is to follow is rows.
+    is_ingestion: bool,
     is_seed: bool,
     copying: bool,
     chunks: u64,
@@ -28,12 +30,18 @@ struct Start {
 }
 
 impl Pace {
+    /// Follows a stream that reads its source.
+    pub(super) fn of_ingestion() -> Pace {
+        Pace { is_ingestion: true, ..Pace::default() }
+    }
+
     /// Takes an event in; whether it begins or ends a part of the sync.
     pub(super) fn take(&mut self, event: &Event, now: Instant) -> bool {
         match (&event.happening, event.step) {
             (Happening::Plan { from, to, chunks, chunks_done, rows_estimated, rows_done, .. }, _) => {
-                self.is_seed = from.is_none();
+                self.is_seed = from.is_none() && !self.is_ingestion;
                 self.doing = match from {
+                    _ if self.is_ingestion => format!("batch {to} from the source"),
                     None => format!("seed as of batch {to}"),
                     Some(from) => format!("increment from batch {from} to {to}"),
                 };
@@ -78,8 +86,11 @@ impl Pace {
     /// statistics that count closed versions too; an increment's rows are recorded and its chunks are not known.
     #[expect(clippy::cast_precision_loss, reason = "a share needs no precision")]
     pub(super) fn fraction(&self) -> f64 {
-        let (done, all) =
-            if self.is_seed { (self.chunks_done, self.chunks) } else { (self.rows_done, self.rows_estimated) };
+        let (done, all) = if self.is_seed {
+            (self.chunks_done, self.chunks)
+        } else {
+            (self.rows_done, self.rows_estimated)
+        };
         if all == 0 { 0.0 } else { (done as f64 / all as f64).min(1.0) }
     }
 
@@ -106,7 +117,11 @@ impl Pace {
         }
         let mut parts = Vec::new();
         if self.is_seed {
-            parts.push(format!("{} of {} chunks", figures::count(self.chunks_done), figures::count(self.chunks)));
+            parts.push(format!(
+                "{} of {} chunks",
+                figures::count(self.chunks_done),
+                figures::count(self.chunks)
+            ));
         }
         parts.push(figures::counted(self.rows_done, "row"));
         if let Some(rate) = self.rows_per_second(now) {
@@ -160,7 +175,10 @@ mod tests {
         pace.take(&chunk(100_000), began);
         pace.take(&chunk(100_000), began);
         let now = began + Duration::from_secs(10);
-        assert_eq!(pace.line(now), "seed as of batch 4: 6 of 10 chunks, 600 000 rows, 20 000 rows/s, 20 s left");
+        assert_eq!(
+            pace.line(now),
+            "seed as of batch 4: 6 of 10 chunks, 600 000 rows, 20 000 rows/s, 20 s left"
+        );
     }
 
     #[test]
@@ -172,6 +190,15 @@ mod tests {
         pace.take(&chunk(250_000), began);
         let now = began + Duration::from_secs(1);
         assert_eq!(pace.line(now), "increment from batch 3 to 4: 250 000 rows, 250 000 rows/s, 3 s left");
+    }
+
+    #[test]
+    fn an_ingestion_is_no_seed() {
+        let (mut pace, began) = (Pace::of_ingestion(), Instant::now());
+        pace.take(&plan(None, 0, 0), began);
+        pace.take(&chunk(250_000), began);
+        let now = began + Duration::from_secs(1);
+        assert_eq!(pace.line(now), "batch 4 from the source: 250 000 rows, 250 000 rows/s, 3 s left");
     }
 
     #[test]

@@ -47,7 +47,7 @@ struct State {
 
 impl Progress {
     /// Follows a stream on the screen.
-    pub(super) fn on(screen: &Screen, label: String) -> Arc<Progress> {
+    pub(super) fn on(screen: &Screen, label: String, pace: Pace) -> Arc<Progress> {
         let bar = screen.0.as_ref().map(|bars| {
             let bar = ProgressBar::new(BAR_LENGTH).with_prefix(label.clone());
             // The template is fixed, and a bar without a style shows the same figures.
@@ -56,7 +56,7 @@ impl Progress {
             }
             bars.add(bar)
         });
-        Arc::new(Progress { label, bar, state: Mutex::new(State { pace: Pace::default(), shown: Instant::now() }) })
+        Arc::new(Progress { label, bar, state: Mutex::new(State { pace, shown: Instant::now() }) })
     }
 
     /// Shows the figures of this moment; called from time to time, since events may be far apart.
@@ -64,10 +64,10 @@ impl Progress {
         self.show(None);
     }
 
-    /// Ends the display with a last line.
-    pub(super) fn finish(&self, last: &str) {
+    /// Takes the bar away; what became of the stream is told on stdout.
+    pub(super) fn finish(&self) {
         if let Some(bar) = &self.bar {
-            bar.finish_with_message(last.to_owned());
+            bar.finish_and_clear();
         }
     }
 

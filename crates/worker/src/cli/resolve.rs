@@ -9,7 +9,7 @@ use super::Surroundings;
 use super::output::OutputArguments;
 use super::selection::SelectionArguments;
 use crate::config::{Keys, Resolved};
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// Arguments of `resolve`.
 #[derive(Debug, Args)]
@@ -42,7 +42,7 @@ enum Routed {
 pub(super) fn run(arguments: &Arguments, surroundings: &Surroundings) -> Result<()> {
     let selection = arguments.selection.for_reading();
     let selected = surroundings.configuration()?.resolve(&selection, &arguments.keys)?;
-    let mut routings = selected.streams.iter().map(routing).collect::<Result<Vec<_>>>()?;
+    let mut routings: Vec<_> = selected.streams.iter().map(routing).collect();
     routings.extend(selected.passed_over.into_iter().map(|passed_over| Routing {
         platform: passed_over.platform,
         stream: passed_over.store,
@@ -51,10 +51,9 @@ pub(super) fn run(arguments: &Arguments, surroundings: &Surroundings) -> Result<
     arguments.output.write(&routings, || text(&routings))
 }
 
-fn routing(resolved: &Resolved) -> Result<Routing> {
+fn routing(resolved: &Resolved) -> Routing {
     let why = resolved.command.why.clone();
-    let command = serde_json::to_value(&resolved.command)
-        .map_err(|error| Error::invariant("an effective command", error.to_string()))?;
+    let command = resolved.command.command.to_json();
     let result = match &resolved.command.role {
         Role::Primary { .. } => Routed::Primary { why, command },
         Role::Secondary { candidates, .. } => {
@@ -62,7 +61,7 @@ fn routing(resolved: &Resolved) -> Result<Routing> {
             Routed::Secondary { why, candidates, command }
         }
     };
-    Ok(Routing { platform: resolved.platform.clone(), stream: resolved.stream.key(), result })
+    Routing { platform: resolved.platform.clone(), stream: resolved.stream.key(), result }
 }
 
 fn text(routings: &[Routing]) -> String {
@@ -91,10 +90,17 @@ mod tests {
 
     #[test]
     fn every_kind_of_routing_has_its_paragraph() {
-        let routing = |platform: &str, result| Routing { platform: platform.into(), stream: "Flights".into(), result };
+        let routing =
+            |platform: &str, result| Routing { platform: platform.into(), stream: "Flights".into(), result };
         let command = |kind: &str| serde_json::json!({ "_type": kind });
         let routings = [
-            routing("Hub", Routed::Primary { why: "It is in the list.".into(), command: command("SQLSnapshotIngestion") }),
+            routing(
+                "Hub",
+                Routed::Primary {
+                    why: "It is in the list.".into(),
+                    command: command("SQLSnapshotIngestion"),
+                },
+            ),
             routing(
                 "Edge",
                 Routed::Secondary {
@@ -103,7 +109,10 @@ mod tests {
                     command: command("SQLMergeIngestion"),
                 },
             ),
-            routing("Far", Routed::Unresolved { why: "no primary can be read:\n  Hub: it has no store".into() }),
+            routing(
+                "Far",
+                Routed::Unresolved { why: "no primary can be read:\n  Hub: it has no store".into() },
+            ),
         ];
         insta::assert_snapshot!(text(&routings), @r"
         Hub Flights: primary, runs SQLSnapshotIngestion

@@ -25,7 +25,11 @@ pub(super) struct SelectionArguments {
 impl SelectionArguments {
     /// The choice for a command that only reads; whatever is left open means all.
     pub(super) fn for_reading(&self) -> Selection {
-        Selection { platforms: self.platform.clone(), store: self.store.clone(), dataset: self.dataset.clone() }
+        Selection {
+            platforms: self.platform.clone(),
+            store: self.store.clone(),
+            dataset: self.dataset.clone(),
+        }
     }
 
     /// The choice for a command that writes; everything must be asked for by name.

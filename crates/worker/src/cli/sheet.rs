@@ -11,7 +11,10 @@ impl Sheet {
     /// An empty table with its header.
     pub(super) fn new<const N: usize>(header: [&str; N]) -> Sheet {
         let mut table = Table::new();
-        table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled).set_header(header);
+        table
+            .load_style(presets::NOTHING)
+            .set_content_arrangement(ContentArrangement::Disabled)
+            .set_header(header);
         Sheet(table)
     }
 

@@ -15,7 +15,8 @@ const ENDED_BY_TERMINATE: i32 = 143;
 /// `Setup` when the system lets no handler be installed.
 pub(super) fn listen(on_first: &'static str) -> Result<CancellationToken> {
     let stop = CancellationToken::new();
-    let (mut interrupt, mut terminate) = (handler(SignalKind::interrupt())?, handler(SignalKind::terminate())?);
+    let (mut interrupt, mut terminate) =
+        (handler(SignalKind::interrupt())?, handler(SignalKind::terminate())?);
     let token = stop.clone();
     tokio::spawn(async move {
         let mut next = async || {
@@ -35,6 +36,9 @@ pub(super) fn listen(on_first: &'static str) -> Result<CancellationToken> {
 
 fn handler(kind: SignalKind) -> Result<Signal> {
     signal(kind).map_err(|error| {
-        Error::setup(format!("no handler for signals could be installed: {error}"), "check the limits of this process")
+        Error::setup(
+            format!("no handler for signals could be installed: {error}"),
+            "check the limits of this process",
+        )
     })
 }

@@ -27,7 +27,8 @@ impl FromStr for StopPoint {
             format!("{name:?} is no step; there is {}", Step::ALL.map(Step::name).join(", "))
         })?;
         let occurrence = number.parse().ok().filter(|number| *number > 0);
-        let occurrence = occurrence.ok_or_else(|| format!("{number:?} is no number of an occurrence, 1 or more"))?;
+        let occurrence =
+            occurrence.ok_or_else(|| format!("{number:?} is no number of an occurrence, 1 or more"))?;
         Ok(StopPoint { step, occurrence })
     }
 }

@@ -26,7 +26,8 @@ fn help_of_sync_names_every_key_with_its_default_and_variable() {
 
 #[test]
 fn flags_of_datasurface_jobs_are_understood() {
-    let arguments = ["milestream", "sync", "--platform-name", "Edge", "--store-name", "Flights", "--result-code"];
+    let arguments =
+        ["milestream", "sync", "--platform-name", "Edge", "--store-name", "Flights", "--result-code"];
     assert!(super::command().try_get_matches_from(arguments).is_ok());
 }
 

@@ -56,7 +56,8 @@ impl Secrets<'_> {
     pub fn login(&self, credential: &str) -> Result<Login> {
         let user = self.half(credential, &USER)?.filter(|user| !user.is_empty());
         let user = user.ok_or_else(|| self.missing(credential, &USER))?;
-        let password = self.half(credential, &PASSWORD)?.ok_or_else(|| self.missing(credential, &PASSWORD))?;
+        let password =
+            self.half(credential, &PASSWORD)?.ok_or_else(|| self.missing(credential, &PASSWORD))?;
         Ok(Login { user, password: password.into() })
     }
 
@@ -115,7 +116,9 @@ fn read(file: &Path) -> Result<Option<String>> {
     let size = match std::fs::metadata(file) {
         Ok(metadata) if metadata.is_file() => metadata.len(),
         Ok(_) => return Err(unreadable(&"it is no file")),
-        Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => {
+        Err(error)
+            if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) =>
+        {
             return Ok(None);
         }
         Err(error) => return Err(unreadable(&error)),

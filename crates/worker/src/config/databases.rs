@@ -20,7 +20,10 @@ pub(super) struct Place<'m> {
 /// `Setup` when it is missing, on another kind of database, or without a credential.
 pub(super) fn merge_store<'m>(model: &'m Model, platform: &str) -> Result<Place<'m>> {
     let psp = model.psp_of(platform).ok_or_else(|| {
-        Error::setup(format!("the provider of platform {platform:?} is not in the model"), "run `milestream lint`")
+        Error::setup(
+            format!("the provider of platform {platform:?} is not in the model"),
+            "run `milestream lint`",
+        )
     })?;
     let what = format!("the merge store of platform {platform:?}");
     let database = postgres(psp.merge_store.as_ref(), &what)?;

@@ -48,17 +48,21 @@ impl Configuration {
     fn require_known_tables(&self, directory: &Path) -> Result<()> {
         let path = directory.join(FILE_NAME);
         let platforms = self.platform_names();
-        let streams: Vec<_> = self.model.datastores().flat_map(|store| streams_of(store).unwrap_or_default()).collect();
+        let streams: Vec<_> =
+            self.model.datastores().flat_map(|store| streams_of(store).unwrap_or_default()).collect();
         let streams: Vec<_> = streams.iter().map(|stream| stream.key()).collect();
         for (platform, tables) in self.file.named() {
             if !platforms.contains(&platform) {
-                let what = format!("{}: [platform.{platform}] names no platform of the model", path.display());
+                let what =
+                    format!("{}: [platform.{platform}] names no platform of the model", path.display());
                 return Err(Error::setup(what, advice(platform, platforms)));
             }
             for stream in tables {
                 if !streams.iter().any(|known| known == stream) {
-                    let what =
-                        format!("{}: [platform.{platform}.stream.{stream:?}] names no stream of the model", path.display());
+                    let what = format!(
+                        "{}: [platform.{platform}.stream.{stream:?}] names no stream of the model",
+                        path.display()
+                    );
                     return Err(Error::setup(what, advice(stream, streams.iter().map(String::as_str))));
                 }
             }
@@ -78,8 +82,9 @@ pub fn model(directory: &Path) -> Result<Model> {
         documents.push((name, text(&path)?));
     }
     let documents = documents.iter().map(|(name, text)| (name.as_str(), text.as_str()));
-    Model::from_documents(documents)
-        .map_err(|errors| Error::setup(errors.to_string(), format!("correct these files in {}", directory.display())))
+    Model::from_documents(documents).map_err(|errors| {
+        Error::setup(errors.to_string(), format!("correct these files in {}", directory.display()))
+    })
 }
 
 /// The `*.json` of a directory, by name.
@@ -96,7 +101,10 @@ fn documents_of(directory: &Path) -> Result<Vec<PathBuf>> {
         }
     }
     if paths.is_empty() {
-        return Err(Error::setup(format!("there is no model in {}: it has no *.json", directory.display()), remedy));
+        return Err(Error::setup(
+            format!("there is no model in {}: it has no *.json", directory.display()),
+            remedy,
+        ));
     }
     paths.sort();
     Ok(paths)

@@ -60,7 +60,10 @@ impl File {
         if reader.problems.is_empty() {
             return Ok(file);
         }
-        Err(Error::setup(reader.into_lines(), "docs/CONFIGURATION.md lists every key with its values and default"))
+        Err(Error::setup(
+            reader.into_lines(),
+            "docs/CONFIGURATION.md lists every key with its values and default",
+        ))
     }
 
     /// The file's layers for a stream of a platform as one: stream over platform over defaults.
@@ -209,7 +212,11 @@ impl<'t> Reader<'t> {
 
 /// What serde says of numbers, in words of people who write no Rust.
 fn plain(message: &str) -> String {
-    let words = [("expected usize", "expected a whole number"), ("expected u64", "expected a whole number"), ("expected f64", "expected a number")];
+    let words = [
+        ("expected usize", "expected a whole number"),
+        ("expected u64", "expected a whole number"),
+        ("expected f64", "expected a number"),
+    ];
     words.into_iter().fold(message.to_owned(), |message, (rust, plain)| message.replace(rust, plain))
 }
 

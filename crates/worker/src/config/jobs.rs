@@ -137,12 +137,17 @@ enum Read<'m> {
 ///
 /// # Errors
 /// `Setup` with what is wrong with each, when there is none.
-fn upstreams<'m>(candidates: &'m [Candidate], credential: &'m Credential) -> Result<Vec<(&'m str, Place<'m>)>> {
+fn upstreams<'m>(
+    candidates: &'m [Candidate],
+    credential: &'m Credential,
+) -> Result<Vec<(&'m str, Place<'m>)>> {
     let (mut fitting, mut refused) = (Vec::new(), Vec::new());
     for candidate in candidates {
         let platform = candidate.platform.as_str();
         if candidate.milestone_strategy == MilestoneStrategy::LiveOnly {
-            refused.push(format!("platform {platform:?} is live_only, and this version follows batch_milestoned ones"));
+            refused.push(format!(
+                "platform {platform:?} is live_only, and this version follows batch_milestoned ones"
+            ));
             continue;
         }
         match databases::of_candidate(candidate) {
@@ -151,7 +156,10 @@ fn upstreams<'m>(candidates: &'m [Candidate], credential: &'m Credential) -> Res
         }
     }
     if fitting.is_empty() {
-        return Err(Error::setup(refused.join("; "), "name another primary with `from`, or correct the model"));
+        return Err(Error::setup(
+            refused.join("; "),
+            "name another primary with `from`, or correct the model",
+        ));
     }
     Ok(fitting)
 }

@@ -26,7 +26,7 @@ pub struct Keys {
     /// Primaries to pull from, in order, instead of the store's primary ingestion platforms.
     #[arg(long, env = "MILESTREAM_FROM", value_name = "PLATFORM,…", value_delimiter = ',')]
     pub from: Option<Vec<String>>,
-    /// Credential to read the primary with, instead of the secondary's own merge credential.
+    /// Credential to read with: a secondary the primary, instead of with its own merge credential; a primary the source.
     #[arg(long, env = "MILESTREAM_CREDENTIAL", value_name = "NAME")]
     pub credential: Option<String>,
     /// How a stream that has no primary yet chooses among several; later it stays with the one it has.

@@ -24,3 +24,6 @@ pub use policy::{Kind, OnLoss, OnPrimaryDown, SchemaPolicy};
 pub use selection::{PassedOver, Resolved, Selected, Selection};
 pub use settings::{Connections, Settings};
 pub use time_span::TimeSpan;
+
+#[cfg(test)]
+mod tests;

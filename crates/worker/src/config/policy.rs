@@ -67,7 +67,8 @@ pub(crate) fn require_built<T: ValueEnum + PartialEq>(key: &str, value: &T, buil
     if value == built {
         return Ok(());
     }
-    let name = |value: &T| value.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned());
+    let name =
+        |value: &T| value.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned());
     Err(Error::setup(
         format!("{key} = {:?} is not available in this version of Milestream", name(value)),
         format!("set {key} = {:?}, or leave it out", name(built)),

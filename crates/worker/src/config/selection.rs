@@ -86,7 +86,9 @@ impl Configuration {
                         let (platform, store) = ((*platform).to_owned(), store.name.clone());
                         selected.passed_over.push(PassedOver { platform, store, reason });
                     }
-                    Err(reason) => return Err(Error::setup(reason, "correct the model, or `from` in the settings")),
+                    Err(reason) => {
+                        return Err(Error::setup(reason, "correct the model, or `from` in the settings"));
+                    }
                 }
             }
         }
@@ -137,9 +139,12 @@ impl Configuration {
             }
             let keys = given.clone().over(self.file.keys(platform, &stream.key()));
             let settings = Settings::resolve(keys)?;
-            let overrides = Overrides { from: settings.from.clone(), credential: settings.credential.clone() };
+            let overrides =
+                Overrides { from: settings.from.clone(), credential: settings.credential.clone() };
             match resolve(&self.model, platform, &store.name, &overrides) {
-                Ok(command) => resolved.push(Resolved { platform: platform.to_owned(), stream, settings, command }),
+                Ok(command) => {
+                    resolved.push(Resolved { platform: platform.to_owned(), stream, settings, command })
+                }
                 Err(error) => return Ok(Err(error.to_string())),
             }
         }
@@ -156,7 +161,10 @@ fn is_meant(stream: &Stream, dataset: Option<&str>) -> Result<bool> {
         (None, _) => Ok(true),
         (Some(wanted), Some(dataset)) => Ok(wanted == dataset),
         (Some(wanted), None) => Err(Error::setup(
-            format!("dataset {wanted:?} is no stream of its own: the datasets of store {:?} move together", stream.store),
+            format!(
+                "dataset {wanted:?} is no stream of its own: the datasets of store {:?} move together",
+                stream.store
+            ),
             "name the store without --dataset",
         )),
     }

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::containers::{ByContainer, HostPort};
 use super::keys::Keys;
-use super::time_span::TimeSpan;
 use super::policy::{self, Kind, OnLoss, OnPrimaryDown, SchemaPolicy};
+use super::time_span::TimeSpan;
 use crate::error::{Error, Result};
 use crate::ingest::HashFormula;
 use crate::postgres::TlsMode;
@@ -128,7 +128,11 @@ fn require_built(keys: &Keys) -> Result<()> {
     policy::require_built("kind", &keys.kind.unwrap_or_default(), &Kind::Mirror)?;
     policy::require_built("on_reset", &keys.on_reset.unwrap_or_default(), &OnLoss::Halt)?;
     policy::require_built("on_pruned", &keys.on_pruned.unwrap_or_default(), &OnLoss::Halt)?;
-    policy::require_built("on_primary_down", &keys.on_primary_down.unwrap_or_default(), &OnPrimaryDown::Wait)?;
+    policy::require_built(
+        "on_primary_down",
+        &keys.on_primary_down.unwrap_or_default(),
+        &OnPrimaryDown::Wait,
+    )?;
     policy::require_built("schema_policy", &keys.schema_policy.unwrap_or_default(), &SchemaPolicy::Halt)
 }
 
@@ -165,11 +169,17 @@ fn require_bounds(tuning: &Tuning) -> Result<()> {
     let fraction = tuning.max_delete_fraction;
     if !(0.0..=1.0).contains(&fraction) {
         let remedy = "0 lets no sync delete a row, 1 lets it delete all";
-        return Err(Error::setup(format!("max_delete_fraction = {fraction} is no share between 0 and 1"), remedy));
+        return Err(Error::setup(
+            format!("max_delete_fraction = {fraction} is no share between 0 and 1"),
+            remedy,
+        ));
     }
     // The heartbeat gives each renewal a third of the lease.
     if tuning.lease < LEASE_MIN {
-        let what = format!("lease = {:?} is too short to be renewed in time", TimeSpan::from(tuning.lease).to_string());
+        let what = format!(
+            "lease = {:?} is too short to be renewed in time",
+            TimeSpan::from(tuning.lease).to_string()
+        );
         return Err(Error::setup(what, "give it one second or more"));
     }
     if tuning.retry_pause_min > tuning.retry_pause_max {
@@ -256,7 +266,10 @@ mod tests {
             ..Keys::default()
         };
         let connections = Settings::resolve(keys).unwrap().connections;
-        assert_eq!((connections.tls("Hub"), connections.tls("Edge")), (TlsMode::VerifyFull, TlsMode::Require));
+        assert_eq!(
+            (connections.tls("Hub"), connections.tls("Edge")),
+            (TlsMode::VerifyFull, TlsMode::Require)
+        );
         assert_eq!(connections.tls_root_cert("Hub"), Some("/etc/hub.pem".into()));
         assert_eq!(connections.tls_root_cert("Edge"), None);
     }

@@ -32,7 +32,9 @@ impl FromStr for TimeSpan {
     type Err = String;
 
     fn from_str(text: &str) -> Result<TimeSpan, String> {
-        let refusal = || format!("{text:?} is no length of time: write a whole number and ms, s, m or h, as in \"30s\"");
+        let refusal = || {
+            format!("{text:?} is no length of time: write a whole number and ms, s, m or h, as in \"30s\"")
+        };
         let digits = text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len());
         let (number, unit) = text.split_at(digits);
         let (_, millis) = UNITS.into_iter().find(|(name, _)| *name == unit.trim()).ok_or_else(refusal)?;
@@ -87,7 +89,9 @@ mod tests {
 
     #[test]
     fn a_span_is_read_and_written_in_its_largest_whole_unit() {
-        for (text, written) in [("500ms", "500ms"), ("30 s", "30s"), ("90s", "90s"), ("300s", "5m"), ("2h", "2h")] {
+        for (text, written) in
+            [("500ms", "500ms"), ("30 s", "30s"), ("90s", "90s"), ("300s", "5m"), ("2h", "2h")]
+        {
             assert_eq!(text.parse::<TimeSpan>().unwrap().to_string(), written);
         }
         assert_eq!("5m".parse::<TimeSpan>().unwrap().duration(), Duration::from_secs(300));
@@ -95,7 +99,9 @@ mod tests {
 
     #[test]
     fn numbers_without_a_unit_and_spans_of_nothing_are_refused() {
-        for text in ["", "30", "s", "-1s", "1.5s", "5min", "0s", "99999999999999999999s", "18446744073709551615h"] {
+        for text in
+            ["", "30", "s", "-1s", "1.5s", "5min", "0s", "99999999999999999999s", "18446744073709551615h"]
+        {
             assert!(text.parse::<TimeSpan>().is_err(), "{text:?} was taken");
         }
     }

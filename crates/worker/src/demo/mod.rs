@@ -55,7 +55,7 @@ pub(crate) async fn run(options: &Options, stop: CancellationToken) -> Result<()
     println!("{} flights of 2013; starting a source, a primary and two secondaries …", flights.count());
     let stage = Stage::set(options.postgres_bin.clone()).await?;
     let played = tokio::select! {
-        played = play(&stage, flights, &stop) => played,
+        played = Box::pin(play(&stage, flights, &stop)) => played,
         () = stop.cancelled() => Err(Error::Stopped),
     };
     if played.is_ok() {
@@ -169,7 +169,9 @@ fn ingest_job(directory: &Path) -> Result<Arc<IngestJob>> {
 fn sync_job(directory: &Path, platform: &str) -> Result<Arc<Job>> {
     match stream_job(directory, platform)? {
         StreamJob::Sync(job) => Ok(job),
-        StreamJob::Ingest(_) => Err(Error::invariant("the demo's model", "one of its secondaries is a primary")),
+        StreamJob::Ingest(_) => {
+            Err(Error::invariant("the demo's model", "one of its secondaries is a primary"))
+        }
     }
 }
 

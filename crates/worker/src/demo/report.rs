@@ -33,7 +33,9 @@ impl Narrator {
             (Happening::Plan { from: None, to, chunks, rows_estimated, .. }, _) => {
                 Some(format!("seed as of batch {to}: {chunks} chunks, about {rows_estimated} rows"))
             }
-            (Happening::Plan { from: Some(from), to, .. }, _) => Some(format!("increment over ({from}, {to}]")),
+            (Happening::Plan { from: Some(from), to, .. }, _) => {
+                Some(format!("increment over ({from}, {to}]"))
+            }
             (Happening::Chunk { dataset, chunk, rows, .. }, Step::ChunkCommitted) if *rows > 0 => {
                 Some(format!("chunk {chunk} of {dataset}: {rows} rows"))
             }
@@ -99,7 +101,10 @@ pub(super) async fn outcome(jobs: &[Arc<Job>], newest: u32, took: Duration) -> R
         column.set_cell_alignment(CellAlignment::Right);
     }
     println!("\n{table}\n");
-    println!("Every row of both secondaries was compared with the primary's and is equal. All of it took {:.1} s.", took.as_secs_f64());
+    println!(
+        "Every row of both secondaries was compared with the primary's and is equal. All of it took {:.1} s.",
+        took.as_secs_f64()
+    );
     Ok(())
 }
 
@@ -146,6 +151,9 @@ pub(super) fn invitation(stage: &Stage, exits: bool) {
     }
     println!("\nLook around:");
     println!("  milestream status --config {}", stage.configuration().display());
-    println!("  milestream plan --config {} --platform Edge --store Flights", stage.configuration().display());
+    println!(
+        "  milestream plan --config {} --platform Edge --store Flights",
+        stage.configuration().display()
+    );
     println!("\nCtrl-C ends the demo and removes all of it.");
 }

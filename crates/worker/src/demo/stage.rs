@@ -56,8 +56,7 @@ impl Stage {
     /// # Errors
     /// `Setup` when there is no Postgres to be found, with all remedies.
     pub(crate) async fn set(postgres_bin: Option<PathBuf>) -> Result<Stage> {
-        let found = FindOptions { postgres_bin, ..FindOptions::from_env() };
-        let backend = Backend::find(&found).await.map_err(no_servers)?;
+        let backend = Backend::find(&FindOptions { postgres_bin }).await.map_err(no_servers)?;
         let start = |part: &'static Part| {
             let backend = backend.clone();
             async move {
@@ -70,7 +69,8 @@ impl Stage {
         let (source, hub, edge, archive) =
             tokio::try_join!(start(source), start(hub), start(edge), start(archive)).map_err(no_servers)?;
         let directory = tempfile::Builder::new().prefix("milestream-demo-").tempdir();
-        let directory = directory.map_err(|error| cannot_write(Path::new("a temporary directory"), &error))?;
+        let directory =
+            directory.map_err(|error| cannot_write(Path::new("a temporary directory"), &error))?;
         let stage = Stage { servers: vec![source, hub, edge, archive], directory };
         stage.write_configuration()?;
         Ok(stage)

@@ -74,7 +74,7 @@ pub(crate) struct Column {
     /// Whether `collate "C"` can be written behind it.
     pub(crate) collatable: bool,
     /// Whether binary COPY carries it between servers: arrays and composites of user-defined types
-    /// send the server's own OIDs along, and some types have no binary form.
+    /// send the server's own OIDs along, `regclass` and its like are nothing else, and some types have no binary form.
     pub(crate) binary: bool,
     /// Whether the server computes it, so that it cannot be written.
     pub(crate) generated: bool,
@@ -132,7 +132,7 @@ const RELATION: &str = "select c.oid, n.nspname::text, c.relname::text, c.relkin
 
 const COLUMNS: &str = "select a.attname::text, format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attcollation <> 0, \
      a.attgenerated <> '' or a.attidentity = 'a', \
-     t.typsend <> 0 and t.typreceive <> 0 and (t.oid < 16384 or t.typtype = 'e' \
+     t.typsend <> 0 and t.typreceive <> 0 and t.typname !~ '^_?reg' and (t.oid < 16384 or t.typtype = 'e' \
         or (t.typtype = 'b' and t.typelem = 0) or (t.typtype = 'd' and t.typbasetype < 16384)) \
      from pg_attribute a join pg_type t on t.oid = a.atttypid \
      where a.attrelid = $1 and a.attnum > 0 and not a.attisdropped order by a.attnum";
@@ -239,8 +239,9 @@ pub(crate) async fn leaves(session: &mut Session, table: &Table) -> Result<Vec<L
                 oid: row.get::<sqlx::postgres::types::Oid, _>(0).0,
                 table: qualified,
                 filenode: row.get(3),
-                blocks: u32::try_from(blocks)
-                    .map_err(|_| Error::invariant(row.get::<&str, _>(2), "a table of more than 2^32 blocks"))?,
+                blocks: u32::try_from(blocks).map_err(|_| {
+                    Error::invariant(row.get::<&str, _>(2), "a table of more than 2^32 blocks")
+                })?,
                 rows_estimated: row.get(5),
             })
         })

@@ -6,6 +6,7 @@ mod endpoint;
 pub(crate) mod read;
 pub(crate) mod session;
 pub(crate) mod sql;
+mod wire;
 
 pub use endpoint::{Endpoint, TlsMode};
 pub use session::Session;

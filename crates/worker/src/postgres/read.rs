@@ -65,7 +65,8 @@ pub(crate) const FINGERPRINT: &str = "concat_ws('|', batch_start_time::text, bat
 impl Expectation {
     /// The same expectation for one dataset's relations only.
     pub(crate) fn for_dataset(&self, dataset: &str) -> Expectation {
-        let relations = self.relations.iter().filter(|relation| relation.dataset == dataset).cloned().collect();
+        let relations =
+            self.relations.iter().filter(|relation| relation.dataset == dataset).cloned().collect();
         Expectation { relations, ..self.clone() }
     }
 
@@ -95,7 +96,10 @@ impl Expectation {
             ));
         }
         for leaf in self.planned_leaves() {
-            answers.push(format!("coalesce(pg_relation_filenode(to_regclass({})), 0)::text", literal(&leaf.table)));
+            answers.push(format!(
+                "coalesce(pg_relation_filenode(to_regclass({})), 0)::text",
+                literal(&leaf.table)
+            ));
         }
         format!("select {}", answers.join(", "))
     }
@@ -116,9 +120,9 @@ impl Expectation {
             self.question()
         );
         let rows = session.ask("locking and checking the primary's tables", text).await?;
-        let row = rows
-            .last()
-            .ok_or_else(|| Error::invariant(session.endpoint.to_string(), "the check before a read gave no row"))?;
+        let row = rows.last().ok_or_else(|| {
+            Error::invariant(session.endpoint.to_string(), "the check before a read gave no row")
+        })?;
         self.compare(&session.endpoint.to_string(), |at| row.get::<Option<String>, _>(at).unwrap_or_default())
     }
 

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sqlx::postgres::{PgArguments, PgRow};
+use sqlx::postgres::{PgArguments, PgConnectOptions, PgRow};
 use sqlx::query::Query;
 use sqlx::{Connection, PgConnection, Postgres, Row};
 
 use super::Endpoint;
 use super::sql::assembled;
+use super::wire::Wire;
 use crate::error::{Error, Result, sqlstate};
 
 /// Settings that change text, order, visibility or waiting; pinned so that both servers answer alike.
@@ -91,8 +92,7 @@ impl Session {
             waited_ms: began.elapsed().as_millis(),
             source: Box::new(source),
         };
-        let connection = match tokio::time::timeout(patience.connect, PgConnection::connect_with(&options)).await
-        {
+        let connection = match tokio::time::timeout(patience.connect, dial(endpoint, options)).await {
             Err(_) => return Err(unreachable(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()))),
             Ok(Err(error)) => return Err(connect_error(endpoint, error, unreachable)),
             Ok(Ok(connection)) => connection,
@@ -184,6 +184,15 @@ impl Session {
         // Nothing depends on the answer: whoever closes is done with the connection.
         let _ = tokio::time::timeout(Duration::from_secs(1), self.connection.close()).await;
     }
+}
+
+/// Connects over a wire of our own, or directly to a Unix socket.
+async fn dial(endpoint: &Endpoint, options: PgConnectOptions) -> Result<PgConnection, sqlx::Error> {
+    if endpoint.host.starts_with('/') {
+        return PgConnection::connect_with(&options).await;
+    }
+    let wire = Wire::connect(&endpoint.host, endpoint.port).await.map_err(sqlx::Error::Io)?;
+    PgConnection::connect_with(&options.socket(wire.directory())).await
 }
 
 /// Bounds the wait on our side a little above the server's own bound, for links that are half open.

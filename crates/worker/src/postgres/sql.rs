@@ -31,11 +31,7 @@ pub(crate) fn prefixed<'a>(alias: &str, names: impl IntoIterator<Item = &'a str>
 }
 
 /// `t."a" = s."a" and t."b" = s."b"`: keys are NOT NULL, so plain equality is equality.
-pub(crate) fn equal_keys<'a>(
-    left: &str,
-    right: &str,
-    keys: impl IntoIterator<Item = &'a str>,
-) -> String {
+pub(crate) fn equal_keys<'a>(left: &str, right: &str, keys: impl IntoIterator<Item = &'a str>) -> String {
     keys.into_iter()
         .map(|key| format!("{left}.{key} = {right}.{key}", key = ident(key)))
         .collect::<Vec<_>>()

@@ -35,5 +35,8 @@ fn ordered_rows(pair: &Pair, columns: &str, batch_out: Option<String>, from: &st
             format!(", v.{BATCH_IN}, {out}")
         }
     };
-    format!("copy (select {columns}{milestones} from {from} order by {}) to stdout (format text)", order.join(", "))
+    format!(
+        "copy (select {columns}{milestones} from {from} order by {}) to stdout (format text)",
+        order.join(", ")
+    )
 }

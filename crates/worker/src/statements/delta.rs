@@ -16,14 +16,20 @@ pub(crate) fn leading_fields(pair: &Pair) -> usize {
 }
 
 /// The delta over (X, Y] in key order, behind `after` where a resume takes it up.
-pub(crate) fn copy_out(pair: &Pair, range: BatchRange, local: LocalBatch, after: Option<&DeltaPosition>) -> String {
+pub(crate) fn copy_out(
+    pair: &Pair,
+    range: BatchRange,
+    local: LocalBatch,
+    after: Option<&DeltaPosition>,
+) -> String {
     let branches = match pair.holding {
         Holding::LiveOnly => net_branches(pair, range),
         Holding::Mirror => full_branches(pair, range),
     };
     let mut order = ordered_key(pair, "d");
     let mut leading: Vec<_> = pair.key_names().map(|name| format!("d.{}::text", ident(name))).collect();
-    let mut columns: Vec<_> = carried_names(pair).into_iter().map(|name| format!("d.{}", ident(name))).collect();
+    let mut columns: Vec<_> =
+        carried_names(pair).into_iter().map(|name| format!("d.{}", ident(name))).collect();
     match pair.holding {
         Holding::LiveOnly => columns.push(format!("d.{IUD}")),
         Holding::Mirror => {
@@ -87,7 +93,12 @@ pub(crate) fn copy_in(pair: &Pair) -> String {
         Holding::Mirror => names.extend([REMOTE_IN, REMOTE_OUT]),
     }
     names.push(BATCH_ID);
-    format!("copy {} ({}) from stdin (format {})", ident(&pair.names.staging), list(names), pair.format().name())
+    format!(
+        "copy {} ({}) from stdin (format {})",
+        ident(&pair.names.staging),
+        list(names),
+        pair.format().name()
+    )
 }
 
 /// The ledger: versions found opened, and found closed, over (X, Y].

@@ -3,7 +3,9 @@
 use milestream_core::milestone::{LIVE, LocalBatch};
 
 use super::carried_names;
-use crate::pair::{ALL_HASH, BATCH_ID, BATCH_IN, BATCH_OUT, Holding, IUD, KEY_HASH, Pair, REMOTE_IN, REMOTE_OUT, beside};
+use crate::pair::{
+    ALL_HASH, BATCH_ID, BATCH_IN, BATCH_OUT, Holding, IUD, KEY_HASH, Pair, REMOTE_IN, REMOTE_OUT, beside,
+};
 use crate::postgres::sql::{equal_keys, ident, list, prefixed};
 
 /// An index to be built: its name and the statement.
@@ -55,7 +57,9 @@ pub(crate) fn key_index(pair: &Pair) -> IndexBuild {
 
 /// The other indexes of a merge table, as DataSurface has them. The hash is unique only for interchange.
 pub(crate) fn plain_indexes(pair: &Pair) -> Vec<IndexBuild> {
-    let on = |suffix: &str, unique: bool, columns: &[&str]| index(pair, &pair.names.landing, suffix, unique, columns);
+    let on = |suffix: &str, unique: bool, columns: &[&str]| {
+        index(pair, &pair.names.landing, suffix, unique, columns)
+    };
     match pair.holding {
         Holding::LiveOnly => {
             vec![on("key_hash", pair.interchange, &[KEY_HASH]), on("all_hash", false, &[ALL_HASH])]
@@ -129,7 +133,10 @@ pub(crate) fn reveal(pair: &Pair) -> Vec<String> {
     let (landing, merge) = (ident(&pair.names.landing), ident(&pair.names.merge));
     let mut statements = vec![
         format!("drop table if exists {}", ident(&pair.names.sweep)),
-        format!("alter table {landing} add constraint {name} primary key using index {name}", name = ident(&key_index.name)),
+        format!(
+            "alter table {landing} add constraint {name} primary key using index {name}",
+            name = ident(&key_index.name)
+        ),
     ];
     if pair.holding == Holding::LiveOnly {
         statements.push(format!("alter table {landing} alter column {BATCH_ID} drop default"));

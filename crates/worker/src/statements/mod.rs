@@ -22,7 +22,8 @@ fn carried(alias: &str, column: &CarriedColumn) -> String {
 
 /// All carried columns in order, then both hashes.
 fn carried_list(pair: &Pair, alias: &str) -> String {
-    let hashes = [crate::pair::ALL_HASH, crate::pair::KEY_HASH].map(|hash| format!("{alias}.{}", ident(hash)));
+    let hashes =
+        [crate::pair::ALL_HASH, crate::pair::KEY_HASH].map(|hash| format!("{alias}.{}", ident(hash)));
     pair.columns.iter().map(|column| carried(alias, column)).chain(hashes).collect::<Vec<_>>().join(", ")
 }
 
@@ -45,7 +46,8 @@ fn ordered_key(pair: &Pair, alias: &str) -> Vec<String> {
 
 /// A key's values as literals; key columns have the same type on both sides.
 fn key_literals(pair: &Pair, values: &[String]) -> Vec<String> {
-    let typed = |(column, value): (&CarriedColumn, &String)| format!("{}::{}", literal(value), column.source_type);
+    let typed =
+        |(column, value): (&CarriedColumn, &String)| format!("{}::{}", literal(value), column.source_type);
     pair.key_columns().zip(values).map(typed).collect()
 }
 

@@ -19,10 +19,7 @@ pub(crate) fn blocks(pair: &Pair, x: PrimaryBatch, range: &BlockRange) -> String
         pair,
         &format!("v.{BATCH_OUT}"),
         &format!("only {} v", range.leaf),
-        &format!(
-            "v.ctid >= '({},0)'::tid{upper} and v.{BATCH_IN} <= {x} and {lasting}",
-            range.from
-        ),
+        &format!("v.ctid >= '({},0)'::tid{upper} and v.{BATCH_IN} <= {x} and {lasting}", range.from),
     )
 }
 

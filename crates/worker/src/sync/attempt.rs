@@ -78,8 +78,7 @@ async fn next_plan(
         resume(ground, &plan, secondary).await?;
         Some(plan)
     } else {
-        let decision =
-            planning::decide(&ground.job, upstream, &mut primary, secondary, &row).await?;
+        let decision = planning::decide(&ground.job, upstream, &mut primary, secondary, &row).await?;
         match decision {
             Decision::Nothing { why } => {
                 outcome.caught_up = true;
@@ -150,6 +149,10 @@ async fn bring_home(
             Err(error) if error.class() == Class::Replan => {
                 let plans = plan.flight.plans;
                 if plans >= PLANS_MAX || !plan.flight.is_seed() {
+                    // An error may have left a transaction of the leader's own open.
+                    secondary.rollback().await?;
+                    // Whoever syncs again has put an end to the cause: the plans are counted from there on.
+                    streams::forget_plans(secondary, &ground.tables, &ground.stream).await?;
                     let (stream, last) = (ground.stream.clone(), Box::new(error));
                     return Err(Error::SeedUnstable { stream, plans, last });
                 }
@@ -176,7 +179,10 @@ async fn replan(ground: &Ground, old: &Plan, secondary: &mut Session) -> Result<
     let decision = planning::decide(&ground.job, &old.upstream, &mut primary, secondary, &row).await?;
     primary.close().await;
     let Decision::Sync(mut draft) = decision else {
-        return Err(Error::invariant("a seed that was planned anew", "the primary has no committed batch any more"));
+        return Err(Error::invariant(
+            "a seed that was planned anew",
+            "the primary has no committed batch any more",
+        ));
     };
     draft.flight.plans = old.flight.plans + 1;
     draft.flight.retries = old.flight.retries;

@@ -88,7 +88,9 @@ async fn work(ground: &Ground, plan: &Plan, number: usize) -> Result<()> {
         let mut copying = Copying { ground, plan, scope: &scope, primary, secondary: &mut secondary };
         match &claimed.bounds {
             ChunkBounds::Delta(range) => copying.delta(claimed.clone(), range.after.clone()).await?,
-            ChunkBounds::Blocks(_) | ChunkBounds::Keys(_) | ChunkBounds::Sweep => copying.seed(claimed).await?,
+            ChunkBounds::Blocks(_) | ChunkBounds::Keys(_) | ChunkBounds::Sweep => {
+                copying.seed(claimed).await?
+            }
         }
     }
     secondary.close().await;
@@ -126,7 +128,9 @@ impl Copying<'_> {
             }
             ChunkBounds::Keys(range) => (expectation, seed::keys(pair, x, range), &pair.names.landing),
             ChunkBounds::Sweep => (expectation, seed::sweep(pair, x), &pair.names.sweep),
-            ChunkBounds::Delta(_) => return Err(Error::invariant("a seed", "one of its chunks is a delta's")),
+            ChunkBounds::Delta(_) => {
+                return Err(Error::invariant("a seed", "one of its chunks is a delta's"));
+            }
         };
         self.open_read(&claimed, &expectation).await?;
         self.secondary.begin().await?;
@@ -154,7 +158,10 @@ impl Copying<'_> {
     async fn delta(&mut self, claimed: Claimed, after: Option<DeltaPosition>) -> Result<()> {
         let plan = self.plan;
         let pair = plan.pair(&claimed.dataset)?;
-        let range = plan.flight.range().ok_or_else(|| Error::invariant("a seed", "one of its chunks is a delta's"))?;
+        let range = plan
+            .flight
+            .range()
+            .ok_or_else(|| Error::invariant("a seed", "one of its chunks is a delta's"))?;
         let expectation = plan.flight.expectation.for_dataset(&claimed.dataset);
         self.open_read(&claimed, &expectation).await?;
         let found = self.ledger(&delta::ledger(pair, range)).await?;
@@ -170,7 +177,8 @@ impl Copying<'_> {
             if first {
                 chunks::record_ledger(self.secondary, tables, scope, claimed.chunk, found).await?;
             }
-            let received = receive(ground, &claimed, pair, &mut source, &mut rows, self.secondary, chunk_rows).await?;
+            let received =
+                receive(ground, &claimed, pair, &mut source, &mut rows, self.secondary, chunk_rows).await?;
             first = false;
             let through = received.last_key.map(|key| position(pair, key)).transpose()?;
             let following = if received.ended { None } else { through.clone() };
@@ -184,7 +192,7 @@ impl Copying<'_> {
                 None => None,
                 Some(_) => {
                     let bounds = ChunkBounds::Delta(DeltaRange { after: following, through: None });
-                    Some(chunks::follow(self.secondary, tables, scope, &claimed.dataset, bounds).await?)
+                    Some(chunks::follow(self.secondary, tables, scope, &claimed, bounds).await?)
                 }
             };
             commit(ground, &plan.lease, self.secondary, &claimed, received.piped).await?;
@@ -286,7 +294,8 @@ fn position(pair: &Pair, mut key: Vec<String>) -> Result<DeltaPosition> {
         Holding::LiveOnly => None,
         Holding::Mirror => {
             let batch = key.pop().unwrap_or_default();
-            let batch = batch.parse().map_err(|_| Error::invariant("a delta", format!("{batch:?} is no batch")))?;
+            let batch =
+                batch.parse().map_err(|_| Error::invariant("a delta", format!("{batch:?} is no batch")))?;
             Some(PrimaryBatch(batch))
         }
     };

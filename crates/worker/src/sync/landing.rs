@@ -99,7 +99,8 @@ async fn build_indexes(ground: &Arc<Ground>, plan: &Arc<Plan>) -> Result<()> {
         let (ground, plan, builds) = (Arc::clone(ground), Arc::clone(plan), Arc::clone(&builds));
         crew.spawn(async move {
             let mut session = ground.writer(&plan.lease, &format!("index {number}")).await?;
-            let memory = format!("set maintenance_work_mem = {}", literal(&ground.job.tuning.maintenance_work_mem));
+            let memory =
+                format!("set maintenance_work_mem = {}", literal(&ground.job.tuning.maintenance_work_mem));
             session.execute("setting the memory of index builds", memory).await?;
             loop {
                 let next = builds.lock().await.next();
@@ -133,7 +134,9 @@ async fn build_one(
                 Some(pair) if !is_key => collision(session, pair).await?.unwrap_or(error),
                 _ => Error::Miscounted {
                     table: ident(dataset),
-                    seen: format!("a key landed twice ({error}), so open versions moved while they were read"),
+                    seen: format!(
+                        "a key landed twice ({error}), so open versions moved while they were read"
+                    ),
                 },
             });
         }
@@ -160,7 +163,12 @@ async fn keep_sweep(ground: &Ground, plan: &Plan, pair: &Pair, secondary: &mut S
     plan.lease.fence(secondary).await?;
     secondary.commit("committing the sweep").await?;
     if kept > 0 {
-        tracing::debug!(stream = ground.stream, dataset = pair.dataset, kept, "the sweep brought rows that no chunk had");
+        tracing::debug!(
+            stream = ground.stream,
+            dataset = pair.dataset,
+            kept,
+            "the sweep brought rows that no chunk had"
+        );
     }
     let rows = secondary.ask("counting landed rows", landing::count(pair)).await?;
     let landed = rows.first().map(|row| counted(row.get(0))).transpose()?.unwrap_or(0);

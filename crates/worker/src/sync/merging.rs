@@ -42,7 +42,9 @@ pub(crate) async fn check_ledger(ground: &Ground, plan: &Plan, secondary: &mut S
 /// Gathers statistics of the staged rows: the merge's plans must not rest on those of an earlier batch.
 pub(crate) async fn analyze(plan: &Plan, secondary: &mut Session) -> Result<()> {
     for pair in &plan.pairs {
-        secondary.execute("gathering statistics of staged rows", format!("analyze {}", ident(&pair.names.staging))).await?;
+        secondary
+            .execute("gathering statistics of staged rows", format!("analyze {}", ident(&pair.names.staging)))
+            .await?;
     }
     Ok(())
 }
@@ -67,7 +69,8 @@ pub(crate) async fn merge(
         total.updated += counts.updated;
         total.deleted += counts.deleted;
         if let Some(keep) = ground.job.staging_batches_to_keep {
-            let oldest = plan.flight.local.0.saturating_sub(i32::try_from(keep).unwrap_or(i32::MAX)).saturating_add(1);
+            let oldest =
+                plan.flight.local.0.saturating_sub(i32::try_from(keep).unwrap_or(i32::MAX)).saturating_add(1);
             secondary.execute("clearing old staged rows", merge::clear_old(pair, oldest)).await?;
         }
     }

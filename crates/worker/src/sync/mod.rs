@@ -52,7 +52,7 @@ pub struct Outcome {
 /// `stop` asks for an end after the chunks in flight.
 ///
 /// # Errors
-/// Those of [`Error`]; whatever it is, the secondary holds exactly its last watermark.
+/// Those of [`crate::Error`]; whatever it is, the secondary holds exactly its last watermark.
 pub async fn run(
     job: Arc<Job>,
     until: Until,

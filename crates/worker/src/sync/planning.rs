@@ -13,8 +13,8 @@ use super::job::{Job, PrimaryChoice, SeedStrategy, Upstream};
 use crate::error::{Error, Result};
 use crate::pair::{Holding, Pair};
 use crate::postgres::catalog::{self, RelationKind, Table};
-use crate::postgres::sql::assembled;
 use crate::postgres::read::{Expectation, PlannedLeaf, Relation, SYSTEM, metrics_table};
+use crate::postgres::sql::assembled;
 use crate::postgres::{Endpoint, Session};
 use crate::schema::{self, Difference};
 use crate::statements::{landing, merge, seed};
@@ -58,14 +58,18 @@ pub(crate) async fn choose_upstream<'a>(job: &'a Job, row: &StreamRow) -> Result
         return job.upstream(primary);
     }
     let first = job.upstreams.first().ok_or_else(|| {
-        Error::setup(format!("stream {:?} has no primary to pull from", job.stream_key()), "check the PIP list")
+        Error::setup(
+            format!("stream {:?} has no primary to pull from", job.stream_key()),
+            "check the PIP list",
+        )
     })?;
     match job.primary_choice {
         PrimaryChoice::First => Ok(first),
         PrimaryChoice::Spread => {
-            let hash = job.stream_key().bytes().fold(5381_usize, |hash, byte| {
-                hash.wrapping_mul(33) ^ usize::from(byte)
-            });
+            let hash = job
+                .stream_key()
+                .bytes()
+                .fold(5381_usize, |hash, byte| hash.wrapping_mul(33) ^ usize::from(byte));
             Ok(&job.upstreams[hash % job.upstreams.len()])
         }
         PrimaryChoice::LeastLag => least_lag(job).await,
@@ -90,7 +94,8 @@ async fn least_lag(job: &Job) -> Result<&Upstream> {
 }
 
 async fn age_of_newest(job: &Job, upstream: &Upstream) -> Result<Option<f64>> {
-    let mut session = Session::connect(&upstream.endpoint, "choosing a primary", job.primary_patience()).await?;
+    let mut session =
+        Session::connect(&upstream.endpoint, "choosing a primary", job.primary_patience()).await?;
     let metrics = metrics_table(&upstream.platform);
     let newest = batches::highest_committed(&mut session, &metrics, &job.stream_key()).await?;
     let Some(newest) = newest else { return Ok(None) };
@@ -143,7 +148,9 @@ pub(crate) async fn decide(
         }
     };
     let (pairs, tables) = pairs(job, upstream, primary, secondary).await?;
-    draft(job, upstream, primary, secondary, system, metrics, target, pairs, &tables).await.map(Decision::Sync)
+    draft(job, upstream, primary, secondary, system, metrics, target, pairs, &tables)
+        .await
+        .map(Decision::Sync)
 }
 
 /// From where to where a sync goes.
@@ -180,7 +187,8 @@ impl Target {
         let sum = |count: fn(&CommittedBatch) -> Option<i64>| within.iter().map(|batch| count(batch)).sum();
         let opened: Option<i64> = sum(|batch| batch.opened);
         let closed: Option<i64> = sum(|batch| batch.closed);
-        let ends = batches.into_iter().filter(|batch| batch.batch == watermark || batch.batch == to).collect();
+        let ends =
+            batches.into_iter().filter(|batch| batch.batch == watermark || batch.batch == to).collect();
         Some(Target {
             from: Some(watermark),
             to,
@@ -280,8 +288,7 @@ async fn matched(
     let (mut pairs, mut tables, mut differences) = (Vec::new(), Vec::new(), Vec::new());
     let store = &job.stream.store;
     for dataset in &job.stream.datasets {
-        let source =
-            milestream_core::names::merge_table(&upstream.platform, store, &dataset.name);
+        let source = milestream_core::names::merge_table(&upstream.platform, store, &dataset.name);
         let source = catalog::require(primary, &source).await?;
         let target = milestream_core::names::merge_table(&job.platform, store, &dataset.name);
         let target = catalog::find(secondary, &target).await?;
@@ -313,7 +320,10 @@ async fn draft(
     for (pair, table) in pairs.iter().zip(tables) {
         let mut relation = relation(pair, table.kind.is_lockable());
         if is_seed {
-            chunks.extend(seed_chunks(job, &primary.endpoint.clone(), primary, pair, table, &target, &mut relation).await?);
+            chunks.extend(
+                seed_chunks(job, &primary.endpoint.clone(), primary, pair, table, &target, &mut relation)
+                    .await?,
+            );
         } else {
             chunks.push(PlannedChunk {
                 dataset: pair.dataset.clone(),
@@ -344,7 +354,14 @@ async fn draft(
         plans: 1,
     };
     let missing_indexes = tables.iter().flat_map(|table| missing_indexes(table, is_seed)).collect();
-    Ok(Box::new(Draft { flight, pairs, chunks, remaining: target.remaining, bytes_estimated, missing_indexes }))
+    Ok(Box::new(Draft {
+        flight,
+        pairs,
+        chunks,
+        remaining: target.remaining,
+        bytes_estimated,
+        missing_indexes,
+    }))
 }
 
 /// The relation of a dataset's reads, without files to compare.

@@ -120,7 +120,8 @@ mod tests {
 
     #[test]
     fn pauses_grow_to_their_cap() {
-        let tuning = Tuning { retry_tries: 100, retry_window: Duration::from_secs(1 << 20), ..Tuning::default() };
+        let tuning =
+            Tuning { retry_tries: 100, retry_window: Duration::from_secs(1 << 20), ..Tuning::default() };
         let mut budget = Budget::new(&tuning);
         let pauses: Vec<_> = (0..12).map(|_| budget.spend(stopped()).unwrap()).collect();
         assert!(pauses[0] < Duration::from_secs(2), "{:?}", pauses[0]);

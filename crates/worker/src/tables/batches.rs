@@ -70,7 +70,8 @@ pub(crate) async fn highest_committed(
 ) -> Result<Option<PrimaryBatch>> {
     let question =
         format!("select max(batch_id) from {metrics_table} where key = $1 and batch_status = 'committed'");
-    let row = session.row("reading the primary's batches", sqlx::query(assembled(question)).bind(stream)).await?;
+    let row =
+        session.row("reading the primary's batches", sqlx::query(assembled(question)).bind(stream)).await?;
     Ok(row.and_then(|row| row.get::<Option<i32>, _>(0)).map(PrimaryBatch))
 }
 
@@ -162,7 +163,9 @@ pub(crate) async fn start(
         "insert into {} (key, \"currentBatch\") values ($1, $2) on conflict (key) do update set \"currentBatch\" = $2",
         tables.batch_counter
     );
-    session.run("setting the batch counter", sqlx::query(assembled(count)).bind(stream).bind(batch.0)).await?;
+    session
+        .run("setting the batch counter", sqlx::query(assembled(count)).bind(stream).bind(batch.0))
+        .await?;
     let insert = format!(
         "insert into {} (key, batch_id, batch_start_time, batch_status, state) values ($1, $2, localtimestamp, 'started', $3) \
          on conflict (key, batch_id) do update set batch_start_time = localtimestamp, batch_end_time = null, \
@@ -320,6 +323,8 @@ mod tests {
             ..BatchState::default()
         };
         let text = state.to_column().unwrap();
-        assert!(text.len() <= STATE_CHARS_MAX && !text.contains("schema_versions") && text.contains("dataset_39"));
+        assert!(
+            text.len() <= STATE_CHARS_MAX && !text.contains("schema_versions") && text.contains("dataset_39")
+        );
     }
 }

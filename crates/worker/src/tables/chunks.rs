@@ -185,28 +185,32 @@ pub(crate) async fn mark_done(
 }
 
 /// Adds the chunk that follows one that was cut off the stream, already claimed; part of the same transaction.
+///
+/// Streams of several datasets are cut side by side, so each counts on in steps of as many as there are: the highest
+/// ordinal and one would be the same for two of them.
 pub(crate) async fn follow(
     session: &mut Session,
     tables: &ControlTables,
     scope: &ChunkScope,
-    dataset: &str,
+    cut: &Claimed,
     bounds: ChunkBounds,
 ) -> Result<Claimed> {
     let insert = format!(
         "insert into {chunk} (stream_key, generation, chunk, dataset, bounds, status, worker, copies, started_at) \
-         select $1, $2, max(chunk) + 1, $3, $4::jsonb, 'copying', $5, 1, clock_timestamp() \
+         select $1, $2, $6 + count(distinct dataset)::int, $3, $4::jsonb, 'copying', $5, 1, clock_timestamp() \
          from {chunk} where stream_key = $1 and generation = $2 returning chunk",
         chunk = tables.sync_chunk
     );
     let query = sqlx::query(assembled(insert))
         .bind(&scope.stream)
         .bind(scope.generation)
-        .bind(dataset)
+        .bind(&cut.dataset)
         .bind(json(&bounds)?)
-        .bind(&scope.worker);
+        .bind(&scope.worker)
+        .bind(cut.chunk);
     let row = session.row("adding the next chunk", query).await?;
     let row = row.ok_or_else(|| Error::invariant(&tables.sync_chunk, "an insert returned no row"))?;
-    Ok(Claimed { chunk: row.get(0), dataset: dataset.to_owned(), bounds })
+    Ok(Claimed { chunk: row.get(0), dataset: cut.dataset.clone(), bounds })
 }
 
 /// Records what the ledger found in the snapshot a chunk was read in.

@@ -13,9 +13,9 @@ use tokio_util::sync::CancellationToken;
 use super::ControlTables;
 use crate::error::{Class, Error, Result};
 use crate::observer::{Notice, NoticeKind, Observer};
+use crate::postgres::session::{Backend, Patience};
 use crate::postgres::sql::assembled;
 use crate::postgres::{Endpoint, Session};
-use crate::postgres::session::{Backend, Patience};
 
 /// Who asks for a lease, and for how long.
 #[derive(Clone, Debug)]

@@ -73,7 +73,9 @@ pub(crate) async fn migrate(session: &mut Session, tables: &ControlTables) -> Re
         ));
     }
     for (version, statements) in (1..).zip(&versions).skip(usize::try_from(done).unwrap_or(0)) {
-        session.execute(&format!("migrating the control tables to version {version}"), statements.clone()).await?;
+        session
+            .execute(&format!("migrating the control tables to version {version}"), statements.clone())
+            .await?;
         let mark = format!("insert into {} (version) values ({version})", tables.sync_migration);
         session.execute("recording a migration", mark).await?;
     }

@@ -173,6 +173,15 @@ pub(crate) async fn count_retry(session: &mut Session, tables: &ControlTables, s
     session.run("counting a retry", sqlx::query(assembled(update)).bind(stream)).await.map(|_| ())
 }
 
+/// Forgets how often a seed was planned, once it has been given up: taken up again it may be planned anew as often.
+pub(crate) async fn forget_plans(session: &mut Session, tables: &ControlTables, stream: &str) -> Result<()> {
+    let update = format!(
+        "update {} set flight = jsonb_set(flight, '{{plans}}', '0') where stream_key = $1 and flight is not null",
+        tables.sync_stream
+    );
+    session.run("giving up a seed", sqlx::query(assembled(update)).bind(stream)).await.map(|_| ())
+}
+
 /// Records why a stream halted, for `status`.
 pub(crate) async fn halt(
     session: &mut Session,

@@ -18,10 +18,13 @@ fn paragraph(plan: &StreamPlan) -> String {
             let again = if *runs_again { ", which was begun and not committed" } else { "" };
             (format!("ingest {source} as batch {batch}{again}"), Vec::new())
         }
-        Next::Differences { primary, differences } => {
-            (format!("would halt: the tables and those of {primary} do not go together"), vec![table_of(differences)])
+        Next::Differences { primary, differences } => (
+            format!("would halt: the tables and those of {primary} do not go together"),
+            vec![table_of(differences)],
+        ),
+        Next::Fail { error, advice } => {
+            (format!("would fail: {error}"), vec![format!("what to do: {advice}")])
         }
-        Next::Fail { error, advice } => (format!("would fail: {error}"), vec![format!("what to do: {advice}")]),
     };
     let mut lines = vec![format!("{} {}: {headline}", plan.platform, plan.stream)];
     lines.extend(facts.iter().flat_map(|fact| fact.lines()).map(|line| format!("  {line}")));
@@ -38,17 +41,23 @@ fn headline(sync: &NextSync) -> String {
 
 fn facts(sync: &NextSync) -> Vec<String> {
     let mut facts = vec![format!("local batch   {}", sync.local_batch)];
-    let done = |done: u64| if sync.resumes { format!(", {} done", figures::count(done)) } else { String::new() };
+    let done =
+        |done: u64| if sync.resumes { format!(", {} done", figures::count(done)) } else { String::new() };
     let cut = if sync.from.is_some() { " and more as rows arrive" } else { "" };
     facts.push(format!("chunks        {}{}{cut}", figures::count(sync.chunks), done(sync.chunks_done)));
-    facts.push(format!("rows          about {}{}", figures::count(sync.rows_estimated), done(sync.rows_done)));
+    facts.push(format!(
+        "rows          about {}{}",
+        figures::count(sync.rows_estimated),
+        done(sync.rows_done)
+    ));
     if let Some(bytes) = sync.bytes_estimated {
         facts.push(format!("bytes         about {}", figures::bytes(bytes)));
     }
     if sync.batches_remaining > 0 {
         facts.push(format!(
             "then          {} more, {}",
-            figures::count(sync.batches_remaining) + if sync.batches_remaining == 1 { " batch" } else { " batches" },
+            figures::count(sync.batches_remaining)
+                + if sync.batches_remaining == 1 { " batch" } else { " batches" },
             figures::counted(sync.rows_remaining, "row")
         ));
     }
@@ -86,12 +95,15 @@ mod tests {
             bytes_estimated: Some(684_000_000),
             batches_remaining: 0,
             rows_remaining: 0,
-            missing_indexes: vec!["create index on \"public\".\"hub_flights_flights_merge\" (ds_surf_batch_out);".into()],
+            missing_indexes: vec![
+                "create index on \"public\".\"hub_flights_flights_merge\" (ds_surf_batch_out);".into(),
+            ],
         }
     }
 
     fn all_kinds() -> Vec<StreamPlan> {
-        let plan = |platform: &str, next| StreamPlan { platform: platform.into(), stream: "Flights".into(), next };
+        let plan =
+            |platform: &str, next| StreamPlan { platform: platform.into(), stream: "Flights".into(), next };
         let increment = NextSync {
             phase: "increment",
             from: Some(PrimaryBatch(4)),
@@ -103,8 +115,13 @@ mod tests {
             missing_indexes: Vec::new(),
             ..seed()
         };
-        let resumed =
-            NextSync { resumes: true, chunks_done: 12, rows_done: 1_200_000, bytes_estimated: None, ..seed() };
+        let resumed = NextSync {
+            resumes: true,
+            chunks_done: 12,
+            rows_done: 1_200_000,
+            bytes_estimated: None,
+            ..seed()
+        };
         let difference = Difference {
             dataset: "flights".into(),
             column: "dep_delay".into(),
@@ -114,7 +131,10 @@ mod tests {
             problem: "the secondary's type does not take every value of the primary's".into(),
         };
         vec![
-            plan("Hub", Next::Ingest { source: "source of Flights".into(), batch: LocalBatch(3), runs_again: true }),
+            plan(
+                "Hub",
+                Next::Ingest { source: "source of Flights".into(), batch: LocalBatch(3), runs_again: true },
+            ),
             plan("Archive", Next::Sync(Box::new(seed()))),
             plan("Archive", Next::Sync(Box::new(resumed))),
             plan("Edge", Next::Sync(Box::new(increment))),

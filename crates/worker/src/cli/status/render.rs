@@ -6,7 +6,8 @@ use crate::cli::sheet::Sheet;
 
 /// The streams as text.
 pub(in crate::cli) fn text(streams: &[StreamStatus]) -> String {
-    let mut sheet = Sheet::new(["platform", "stream", "role", "phase", "primary", "batch", "lag", "rows/s", "last"]);
+    let mut sheet =
+        Sheet::new(["platform", "stream", "role", "phase", "primary", "batch", "lag", "rows/s", "last"]);
     let mut notes = Vec::new();
     for stream in streams {
         let row = match &stream.standing {
@@ -16,7 +17,9 @@ pub(in crate::cli) fn text(streams: &[StreamStatus]) -> String {
         };
         sheet.row([stream.platform.clone(), stream.stream.clone()].into_iter().chain(row));
         notes.extend(
-            stream_notes(&stream.standing).into_iter().map(|note| format!("{} {}: {note}", stream.platform, stream.stream)),
+            stream_notes(&stream.standing)
+                .into_iter()
+                .map(|note| format!("{} {}: {note}", stream.platform, stream.stream)),
         );
     }
     let mut text = sheet.to_string();
@@ -34,7 +37,8 @@ fn secondary_row(secondary: &Secondary) -> [String; 7] {
         Lag::Behind { batches: 0, .. } => "none".to_owned(),
         Lag::Behind { batches, seconds } => {
             let batches = u64::try_from(*batches).unwrap_or(u64::MAX);
-            let batches = format!("{} batch{}", figures::count(batches), if batches == 1 { "" } else { "es" });
+            let batches =
+                format!("{} batch{}", figures::count(batches), if batches == 1 { "" } else { "es" });
             format!("{batches}, {}", figures::seconds(*seconds))
         }
         Lag::Unreachable { .. } => "unreachable".to_owned(),
@@ -52,7 +56,8 @@ fn secondary_row(secondary: &Secondary) -> [String; 7] {
 
 fn primary_row(primary: &Primary) -> [String; 7] {
     let last = primary.last_batch.as_ref();
-    let phase = if primary.halted.is_some() { "halted" } else { last.map_or("new", |last| last.status.as_str()) };
+    let phase =
+        if primary.halted.is_some() { "halted" } else { last.map_or("new", |last| last.status.as_str()) };
     [
         "primary".to_owned(),
         phase.to_owned(),
@@ -86,7 +91,11 @@ fn stream_notes(standing: &Standing) -> Vec<String> {
                 Lag::Behind { .. } => None,
             };
             let in_flight = secondary.in_flight.as_ref().map(in_flight_note);
-            let lease = secondary.lease.as_ref().map(lease_note);
+            let lease = match (&secondary.lease, &in_flight) {
+                (Some(lease), _) => Some(lease_note(lease)),
+                (None, Some(_)) => Some("nobody is at work; the next sync goes on with it".to_owned()),
+                (None, None) => None,
+            };
             let halted = secondary.halted.as_ref().map(|reason| format!("halted: {reason}"));
             [in_flight, lease, halted, unreachable].into_iter().flatten().collect()
         }
@@ -180,12 +189,17 @@ mod tests {
                 retries: 2,
             }),
             last_sync: None,
-            lease: Some(Lease { owner: "worker-1:411:0a1b2c3d".into(), until: "2026-11-23 20:16:30+00".into() }),
+            lease: Some(Lease {
+                owner: "worker-1:411:0a1b2c3d".into(),
+                until: "2026-11-23 20:16:30+00".into(),
+            }),
             ..secondary()
         };
         let halted = Secondary {
             phase: Phase::Halted,
-            lag: Lag::Unreachable { error: "cannot reach primary Hub (hub:5432/hub_merge), tried for 10000 ms".into() },
+            lag: Lag::Unreachable {
+                error: "cannot reach primary Hub (hub:5432/hub_merge), tried for 10000 ms".into(),
+            },
             halted: Some("hub was reset or restored since batch 12. What to do: find out why".into()),
             ..secondary()
         };

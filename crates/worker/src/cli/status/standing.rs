@@ -22,7 +22,10 @@ pub(super) enum Standing {
     Secondary(Box<Secondary>),
     Primary(Box<Primary>),
     /// Its own store could not be asked.
-    Unknown { error: String, advice: String },
+    Unknown {
+        error: String,
+        advice: String,
+    },
 }
 
 /// A stream that follows a primary.
@@ -77,7 +80,7 @@ pub(super) struct InFlight {
     pub(super) rows_done: u64,
     pub(super) rows_estimated: u64,
     pub(super) bytes_done: u64,
-    /// Of the last minute; `None` when no chunk was finished in it.
+    /// Of the last minute; `None` when no chunk was finished in it, or nobody is at work.
     pub(super) rows_per_second: Option<f64>,
     pub(super) eta_seconds: Option<f64>,
     pub(super) retries: i32,

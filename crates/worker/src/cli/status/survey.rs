@@ -35,7 +35,12 @@ async fn secondary(job: &Job) -> Result<Secondary> {
         row = streams::load(&mut session, &tables, &stream).await?;
         last_sync = history::last(&mut session, &tables, &stream).await?.map(last);
         if let Some(flight) = &row.flight {
-            in_flight = Some(flying(&mut session, &tables, &stream, row.generation, flight).await?);
+            let mut flying = flying(&mut session, &tables, &stream, row.generation, flight).await?;
+            // With nobody at work there is no pace to reckon with.
+            if row.lease_owner.is_none() {
+                (flying.rows_per_second, flying.eta_seconds) = (None, None);
+            }
+            in_flight = Some(flying);
         }
     }
     session.close().await;

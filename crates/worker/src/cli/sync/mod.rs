@@ -58,23 +58,25 @@ pub(super) async fn run(arguments: Arguments, surroundings: &Surroundings) -> Ex
         output::complain(None, &error);
         Ending { exit_code: error.exit_code(), more: false }
     });
-    if !result_code {
-        return ExitCode::from(ending.exit_code);
-    }
-    let (code, exit_code) = ending.for_schedulers();
-    match output::line(&format!("DATASURFACE_RESULT_CODE={code}")) {
-        Ok(()) => ExitCode::from(exit_code),
-        Err(_) => ExitCode::FAILURE,
-    }
+    if result_code { ending.tell_scheduler() } else { ExitCode::from(ending.exit_code) }
+}
+
+/// Ends a run whose arguments were not understood, for a scheduler that asked for a result code.
+pub(super) fn usage_error() -> ExitCode {
+    Ending { exit_code: 2, more: false }.tell_scheduler()
 }
 
 async fn sync(arguments: Arguments, surroundings: &Surroundings) -> Result<Ending> {
-    let selected = surroundings.configuration()?.jobs(&arguments.selection.for_writing()?, &arguments.keys)?;
+    let selected =
+        surroundings.configuration()?.jobs(&arguments.selection.for_writing()?, &arguments.keys)?;
     for passed_over in &selected.passed_over {
         tracing::warn!("passed over: {passed_over}");
     }
     if selected.streams.is_empty() {
-        return Err(Error::setup("no stream of the selection can be run", "see `milestream resolve` for the reasons"));
+        return Err(Error::setup(
+            "no stream of the selection can be run",
+            "see `milestream resolve` for the reasons",
+        ));
     }
     let running = streams::Running {
         until: if arguments.until_caught_up { Until::CaughtUp } else { Until::OneSync },
@@ -94,8 +96,18 @@ async fn sync(arguments: Arguments, surroundings: &Surroundings) -> Result<Endin
 
 impl Ending {
     fn of(reports: &[StreamReport]) -> Ending {
-        let exit_code = reports.iter().map(StreamReport::exit_code).max_by_key(|code| gravity(*code)).unwrap_or(0);
+        let exit_code =
+            reports.iter().map(StreamReport::exit_code).max_by_key(|code| gravity(*code)).unwrap_or(0);
         Ending { exit_code, more: reports.iter().any(StreamReport::has_more) }
+    }
+
+    /// Prints the result code as the last line.
+    fn tell_scheduler(self) -> ExitCode {
+        let (code, exit_code) = self.for_schedulers();
+        match output::line(&format!("DATASURFACE_RESULT_CODE={code}")) {
+            Ok(()) => ExitCode::from(exit_code),
+            Err(_) => ExitCode::FAILURE,
+        }
     }
 
     /// The code that DataSurface's schedulers read, and the exit code they expect beside it.

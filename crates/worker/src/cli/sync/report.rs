@@ -99,7 +99,8 @@ mod tests {
     use super::*;
 
     fn reports() -> Vec<StreamReport> {
-        let report = |platform: &str, ran| StreamReport { platform: platform.into(), stream: "Flights".into(), ran };
+        let report =
+            |platform: &str, ran| StreamReport { platform: platform.into(), stream: "Flights".into(), ran };
         let synced = Outcome { syncs: 3, watermark: Some(PrimaryBatch(7)), caught_up: true, why: None };
         let idle = Outcome {
             syncs: 0,
@@ -108,8 +109,13 @@ mod tests {
             why: Some("batch 7 is the newest".into()),
         };
         let partly = Outcome { syncs: 1, watermark: Some(PrimaryBatch(5)), caught_up: false, why: None };
-        let batch =
-            IngestOutcome { batch: LocalBatch(8), inserted: 27_004, updated: 1345, deleted: 12, total: 336_776 };
+        let batch = IngestOutcome {
+            batch: LocalBatch(8),
+            inserted: 27_004,
+            updated: 1345,
+            deleted: 12,
+            total: 336_776,
+        };
         vec![
             report("Hub", Ran::Ingested(batch)),
             report("Edge", Ran::Synced(synced)),
@@ -138,6 +144,9 @@ mod tests {
 
     #[test]
     fn only_what_is_not_caught_up_has_more() {
-        assert_eq!(reports().iter().map(StreamReport::has_more).collect::<Vec<_>>(), [false, false, false, true, true]);
+        assert_eq!(
+            reports().iter().map(StreamReport::has_more).collect::<Vec<_>>(),
+            [false, false, false, true, true]
+        );
     }
 }

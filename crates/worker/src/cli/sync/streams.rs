@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::report::{Ran, StreamReport};
 use crate::cli::output;
+use crate::cli::pace::Pace;
 use crate::cli::progress::{Progress, Screen};
 use crate::cli::stop_at::StopAt;
 use crate::config::StreamJob;
@@ -52,7 +53,8 @@ impl Running {
             }
         }
         let report = |((platform, stream), ran): ((String, String), Option<Ran>)| {
-            let ran = ran.unwrap_or_else(|| Ran::failed(&Error::invariant(&stream, "the task that ran it broke off")));
+            let ran = ran
+                .unwrap_or_else(|| Ran::failed(&Error::invariant(&stream, "the task that ran it broke off")));
             StreamReport { platform, stream, ran }
         };
         labels.into_iter().zip(ran).map(report).collect()
@@ -60,7 +62,11 @@ impl Running {
 
     async fn stream(&self, job: &StreamJob) -> Ran {
         let label = format!("{} {}", job.platform(), job.stream_key());
-        let progress = Progress::on(&self.screen, label.clone());
+        let pace = match job {
+            StreamJob::Sync(_) => Pace::default(),
+            StreamJob::Ingest(_) => Pace::of_ingestion(),
+        };
+        let progress = Progress::on(&self.screen, label.clone(), pace);
         let ran = {
             let run = self.with_observer(job, &progress);
             tokio::pin!(run);
@@ -75,7 +81,7 @@ impl Running {
             self.screen.aside(|| output::complain(Some(&label), &error));
             Ran::failed(&error)
         });
-        progress.finish(&ran.to_string());
+        progress.finish();
         ran
     }
 
@@ -89,7 +95,9 @@ impl Running {
         }
         let (observer, stop) = (Arc::new(observers), self.stop.clone());
         match job {
-            StreamJob::Sync(job) => sync::run(Arc::clone(job), self.until, observer, stop).await.map(Ran::Synced),
+            StreamJob::Sync(job) => {
+                sync::run(Arc::clone(job), self.until, observer, stop).await.map(Ran::Synced)
+            }
             StreamJob::Ingest(job) => ingest::run(Arc::clone(job), observer, stop).await.map(Ran::Ingested),
         }
     }

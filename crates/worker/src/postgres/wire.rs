@@ -1,0 +1,103 @@
+//! The TCP connection under a session.
+//!
+//! The driver leaves Nagle's algorithm on and sets no keepalives. The first costs 40 ms each time a COPY ends, since
+//! its last two messages are small and the second waits for the peer's delayed acknowledgement; the second leaves a
+//! session on a half-open link until somebody gives up waiting. The driver takes no connection of ours, but it takes
+//! a Unix socket: so the worker connects by itself, with the options it needs, and relays between a private socket
+//! and that connection. See `docs/adr/0004-own-tcp-connections.md` for the numbers.
+
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use rustix::net::sockopt;
+use tokio::io::copy_bidirectional_with_sizes;
+use tokio::net::{TcpStream, UnixListener};
+
+use super::copy::BUFFER_BYTES;
+
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(15);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
+const KEEPALIVE_COUNT: u32 = 3;
+/// The longest path of a Unix socket that every system takes.
+const SOCKET_PATH_BYTES_MAX: usize = 100;
+
+/// A connection that waits to be picked up at a private socket.
+pub(crate) struct Wire {
+    directory: PrivateDirectory,
+}
+
+impl Wire {
+    /// Connects to the server and offers the connection at `.s.PGSQL.{port}` in [`Wire::directory`], to whoever of
+    /// this user comes first.
+    ///
+    /// # Errors
+    /// Those of the connection, and of a temporary directory that cannot be written.
+    pub(crate) async fn connect(host: &str, port: u16) -> io::Result<Wire> {
+        let server = TcpStream::connect((host, port)).await?;
+        server.set_nodelay(true)?;
+        keep_alive(&server)?;
+        let directory = PrivateDirectory::create()?;
+        let socket = directory.0.join(format!(".s.PGSQL.{port}"));
+        let listener = UnixListener::bind(&socket)?;
+        tokio::spawn(relay(listener, server));
+        Ok(Wire { directory })
+    }
+
+    /// Where the driver finds the socket. The directory goes with the wire, once the driver is connected.
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory.0
+    }
+}
+
+/// Passes bytes on until either side closes. Errors are seen by the driver as a closed connection.
+async fn relay(listener: UnixListener, mut server: TcpStream) {
+    let Ok((mut driver, _)) = listener.accept().await else { return };
+    drop(listener);
+    let ended = copy_bidirectional_with_sizes(&mut driver, &mut server, BUFFER_BYTES, BUFFER_BYTES).await;
+    if let Err(error) = ended {
+        tracing::trace!(%error, "a connection ended");
+    }
+}
+
+fn keep_alive(server: &TcpStream) -> io::Result<()> {
+    sockopt::set_socket_keepalive(server, true)?;
+    sockopt::set_tcp_keepidle(server, KEEPALIVE_IDLE)?;
+    sockopt::set_tcp_keepintvl(server, KEEPALIVE_INTERVAL)?;
+    sockopt::set_tcp_keepcnt(server, KEEPALIVE_COUNT)?;
+    #[cfg(target_os = "linux")]
+    {
+        // Also for data that is never acknowledged, which keepalives do not notice.
+        let patience = KEEPALIVE_IDLE + KEEPALIVE_INTERVAL * KEEPALIVE_COUNT;
+        sockopt::set_tcp_user_timeout(server, u32::try_from(patience.as_millis()).unwrap_or(u32::MAX))?;
+    }
+    Ok(())
+}
+
+/// A directory that only this user can enter, removed with everything in it.
+struct PrivateDirectory(PathBuf);
+
+impl PrivateDirectory {
+    fn create() -> io::Result<PrivateDirectory> {
+        static MADE: AtomicU64 = AtomicU64::new(0);
+        let nonce = std::time::UNIX_EPOCH.elapsed().map_or(0, |since| since.subsec_nanos());
+        let number = MADE.fetch_add(1, Ordering::Relaxed);
+        let name = format!("milestream-{}-{number}-{nonce:08x}", std::process::id());
+        let mut path = std::env::temp_dir().join(&name);
+        if path.as_os_str().len() > SOCKET_PATH_BYTES_MAX - ".s.PGSQL.65535".len() {
+            path = Path::new("/tmp").join(&name);
+        }
+        std::fs::DirBuilder::new().mode(0o700).create(&path)?;
+        Ok(PrivateDirectory(path))
+    }
+}
+
+impl Drop for PrivateDirectory {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_dir_all(&self.0) {
+            tracing::debug!(%error, path = %self.0.display(), "a private directory could not be removed");
+        }
+    }
+}
