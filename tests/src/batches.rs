@@ -25,7 +25,10 @@ pub(crate) fn carry_out<'a>(live: &mut Live, operations: impl Iterator<Item = &'
             Some(columns) => live.insert(key.clone(), columns.clone()),
             None => live.remove(key),
         };
-        changes.entry(key.clone()).and_modify(|change| change.1.clone_from(&after)).or_insert((before, after));
+        changes
+            .entry(key.clone())
+            .and_modify(|change| change.1.clone_from(&after))
+            .or_insert((before, after));
     }
     changes.retain(|_, (before, after)| before != after);
     changes
@@ -33,7 +36,8 @@ pub(crate) fn carry_out<'a>(live: &mut Live, operations: impl Iterator<Item = &'
 
 /// Statements that do a table's part of a batch.
 pub(crate) fn table_sql(table: &Table, merge: &str, changes: &Changes, batch: i32) -> String {
-    let closed: Vec<_> = changes.iter().filter(|(_, (before, _))| before.is_some()).map(|(key, _)| key.clone()).collect();
+    let closed: Vec<_> =
+        changes.iter().filter(|(_, (before, _))| before.is_some()).map(|(key, _)| key.clone()).collect();
     let opened = changes.iter().filter_map(|(key, (_, after))| {
         after.as_ref().map(|columns| key.iter().chain(columns).cloned().collect::<Vec<Cell>>())
     });

@@ -29,7 +29,13 @@ impl At {
         F: Future<Output = Verdict> + Send + 'static,
         A: Fn() -> F + Send + Sync + 'static,
     {
-        At { step, first: nth, last: nth, seen: AtomicUsize::new(0), action: Box::new(move || Box::pin(action())) }
+        At {
+            step,
+            first: nth,
+            last: nth,
+            seen: AtomicUsize::new(0),
+            action: Box::new(move || Box::pin(action())),
+        }
     }
 
     /// Acts at every occurrence.
@@ -109,7 +115,8 @@ impl Script {
 impl Observer for Script {
     fn at<'a>(&'a self, event: &'a Event) -> Answer<'a> {
         Box::pin(async move {
-            if self.steps.contains(&event.step) && self.seen.fetch_add(1, Ordering::SeqCst) + 1 >= self.first {
+            if self.steps.contains(&event.step) && self.seen.fetch_add(1, Ordering::SeqCst) + 1 >= self.first
+            {
                 // Locked while it runs: batches are serial, whoever asks for them.
                 let mut statements = self.statements.lock().await;
                 if let Some(statement) = statements.pop_front() {
@@ -131,7 +138,12 @@ pub struct Tape {
 impl Tape {
     /// How often a step was reached.
     pub fn count(&self, step: Step) -> usize {
-        self.events.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).iter().filter(|event| event.step == step).count()
+        self.events
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+            .iter()
+            .filter(|event| event.step == step)
+            .count()
     }
 
     /// Ordinals of the chunks that reached a step, in order.

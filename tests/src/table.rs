@@ -46,8 +46,14 @@ impl Table {
         self
     }
 
+    /// The dataset's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     pub(crate) fn shape(&self) -> Shape {
-        let names = |pairs: &[(String, String)]| pairs.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
+        let names =
+            |pairs: &[(String, String)]| pairs.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
         let (key, columns) = (names(&self.key), names(&self.columns));
         let key: Vec<&str> = key.iter().map(String::as_str).collect();
         let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
@@ -67,8 +73,13 @@ impl Table {
                 nullable,
             }
         };
-        let columns = self.key.iter().map(column(false)).chain(self.columns.iter().map(column(true))).collect();
-        Dataset { name: self.name.clone(), columns, key: self.key.iter().map(|(name, _)| name.clone()).collect() }
+        let columns =
+            self.key.iter().map(column(false)).chain(self.columns.iter().map(column(true))).collect();
+        Dataset {
+            name: self.name.clone(),
+            columns,
+            key: self.key.iter().map(|(name, _)| name.clone()).collect(),
+        }
     }
 
     /// The quoted name of its merge table on a platform.
@@ -79,8 +90,10 @@ impl Table {
     /// The primary's merge table as DataSurface creates a forensic one.
     pub(crate) fn primary_ddl(&self, platform: &str, store: &str) -> String {
         let name = self.merge_table(platform, store);
-        let columns: Vec<_> =
-            self.all().map(|(name, kind)| format!("{} {kind}", ident(&names::physical_column(name)))).collect();
+        let columns: Vec<_> = self
+            .all()
+            .map(|(name, kind)| format!("{} {kind}", ident(&names::physical_column(name))))
+            .collect();
         let key: Vec<_> = self.key.iter().map(|(name, _)| ident(&names::physical_column(name))).collect();
         format!(
             "create table {name} ({}, ds_surf_all_hash varchar(32) not null, ds_surf_key_hash varchar(32) not null, \

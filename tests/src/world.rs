@@ -187,7 +187,8 @@ impl World {
         );
         for table in &self.tables {
             let live = self.live.get_mut(&table.name).expect("a table of the world");
-            let its = operations.iter().filter(|(name, _)| *name == table.name).map(|(_, operation)| operation);
+            let its =
+                operations.iter().filter(|(name, _)| *name == table.name).map(|(_, operation)| operation);
             let changes = carry_out(live, its);
             let merge = table.merge_table(&self.setting.primary, &self.setting.store);
             statements.push_str(&table_sql(table, &merge, &changes, batch));
@@ -272,20 +273,27 @@ impl World {
     }
 
     /// Syncs with an observer.
-    pub async fn sync_with(&self, job: &Job, until: Until, observer: Arc<dyn Observer>) -> Result<Outcome, Error> {
+    pub async fn sync_with(
+        &self,
+        job: &Job,
+        until: Until,
+        observer: Arc<dyn Observer>,
+    ) -> Result<Outcome, Error> {
         sync::run(Arc::new(job.clone()), until, observer, CancellationToken::new()).await
     }
 
     /// Lets the lease of a worker that was stopped run out at once.
     pub async fn expire_lease(&self, job: &Job) {
-        let update =
-            format!("update {} set lease_expires_at = clock_timestamp() - interval '1 second'", control(job, "sync_stream"));
+        let update = format!(
+            "update {} set lease_expires_at = clock_timestamp() - interval '1 second'",
+            control(job, "sync_stream")
+        );
         self.execute(&self.setting.secondary_database, update).await;
     }
 
     /// A column of the stream's row, as text; `None` also before the platform has control tables.
     pub async fn stream_state(&self, job: &Job, expression: &str) -> Cell {
-        let exists = format!("select to_regclass('{}')", control(job, "sync_stream"));
+        let exists = format!("select to_regclass('{}')", control(job, "sync_stream").replace('\'', "''"));
         self.value(&self.setting.secondary_database, exists).await?;
         let question = format!(
             "select {expression} from {} where stream_key = '{}'",
@@ -309,7 +317,8 @@ impl World {
 
     /// Columns of the history's rows, oldest first.
     pub async fn history(&self, job: &Job, expressions: &str) -> Vec<Vec<Cell>> {
-        let question = format!("select {expressions} from {} order by committed_at", control(job, "sync_history"));
+        let question =
+            format!("select {expressions} from {} order by committed_at", control(job, "sync_history"));
         self.ask(&self.setting.secondary_database, question).await
     }
 
@@ -333,7 +342,10 @@ impl World {
 
     async fn rows(&self, table: &Table, job: &Job) -> Vec<Row> {
         let quoted = |pairs: &[(String, String)]| {
-            pairs.iter().map(|(name, _)| format!("{}::text", ident(&names::physical_column(name)))).collect::<Vec<_>>()
+            pairs
+                .iter()
+                .map(|(name, _)| format!("{}::text", ident(&names::physical_column(name))))
+                .collect::<Vec<_>>()
         };
         let mut columns = quoted(&table.key);
         let mirror = job.holding == Holding::Mirror;

@@ -1,5 +1,7 @@
 //! A primary that is not the one the watermark belongs to, or that lost its history, is not read.
 
+#![allow(clippy::unwrap_used, reason = "a helper of a test fails as the test does")]
+
 use std::sync::Arc;
 
 use milestream_tests::{Table, World, inserts, updates};
@@ -41,18 +43,27 @@ async fn metrics_changed(change: &str, seen: &str) {
 
 #[tokio::test]
 async fn a_watermarks_batch_that_was_written_again_is_noticed() {
-    let again = "update hub_batch_metrics set batch_end_time = batch_end_time + interval '1 hour' where batch_id = 2";
+    let again =
+        "update hub_batch_metrics set batch_end_time = batch_end_time + interval '1 hour' where batch_id = 2";
     metrics_changed(again, "batch 2 was").await;
 }
 
 #[tokio::test]
 async fn a_watermarks_batch_that_is_gone_is_noticed() {
-    metrics_changed("delete from hub_batch_metrics where batch_id = 2", "batch 2 is gone, its oldest after that is 3").await;
+    metrics_changed(
+        "delete from hub_batch_metrics where batch_id = 2",
+        "batch 2 is gone, its oldest after that is 3",
+    )
+    .await;
 }
 
 #[tokio::test]
 async fn a_primary_restored_to_an_earlier_batch_is_noticed() {
-    metrics_changed("delete from hub_batch_metrics where batch_id > 1", "it has no committed batch from 2 on").await;
+    metrics_changed(
+        "delete from hub_batch_metrics where batch_id > 1",
+        "it has no committed batch from 2 on",
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -80,11 +91,15 @@ async fn a_primary_reset_between_two_chunks_is_noticed_before_the_next_is_read()
     });
     world.commit(inserts("people", 0..40)).await;
     let job = world.job("Edge", Holding::LiveOnly);
-    let script = world.script(Step::ChunkCommitted, ["update hub_batch_metrics set records_inserted = 7".to_owned()]);
+    let script =
+        world.script(Step::ChunkCommitted, ["update hub_batch_metrics set records_inserted = 7".to_owned()]);
     let error = world.sync_with(&job, Until::CaughtUp, script).await.unwrap_err();
     assert!(matches!(error, Error::PrimaryReset { .. }), "{error}");
     assert_eq!(world.watermark(&job).await, None);
-    let done = format!("select count(*) from {} where status = 'done'", milestream_tests::control(&job, "sync_chunk"));
+    let done = format!(
+        "select count(*) from {} where status = 'done'",
+        milestream_tests::control(&job, "sync_chunk")
+    );
     assert_eq!(world.number(done).await, 1);
 }
 
@@ -92,7 +107,9 @@ async fn a_primary_reset_between_two_chunks_is_noticed_before_the_next_is_read()
 async fn pruned(which: &str, what: &str) {
     for holding in BOTH {
         let (world, job) = one_behind(holding).await;
-        world.execute("primary", format!("delete from {} where {which}", world.primary_table("people"))).await;
+        world
+            .execute("primary", format!("delete from {} where {which}", world.primary_table("people")))
+            .await;
         let error = refused(&world, &job).await;
         assert!(
             matches!(&error, Error::Pruned { what: told, found: 5, recorded: 6, .. } if *told == what),
@@ -116,7 +133,10 @@ async fn history_pruned_before_the_watermark_does_not_matter_to_an_increment() {
     for holding in BOTH {
         let (world, job) = one_behind(holding).await;
         world
-            .execute("primary", format!("delete from {} where ds_surf_batch_out < 2", world.primary_table("people")))
+            .execute(
+                "primary",
+                format!("delete from {} where ds_surf_batch_out < 2", world.primary_table("people")),
+            )
             .await;
         world.sync(&job).await.unwrap();
         world.assert_holds(&job, 3).await;

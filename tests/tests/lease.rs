@@ -1,5 +1,7 @@
 //! One leader a stream: a second is told who is at work, and a leader that was overtaken writes nothing more.
 
+#![allow(clippy::unwrap_used, reason = "a helper of a test fails as the test does")]
+
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -117,7 +119,12 @@ async fn overtaken_at(holding: Holding, step: Step, nth: usize, forget_backends:
     let owner = world.stream_state(&job, "lease_owner").await.unwrap();
     if forget_backends {
         // As if its sessions could not be ended: then the fence alone must hold.
-        world.execute("secondary", format!("update {} set lease_backends = '[]'", control(&job, "sync_stream"))).await;
+        world
+            .execute(
+                "secondary",
+                format!("update {} set lease_backends = '[]'", control(&job, "sync_stream")),
+            )
+            .await;
     }
     tokio::time::sleep(Duration::from_millis(600)).await;
     let tape = Arc::new(Tape::default());
@@ -175,7 +182,11 @@ async fn the_lease_is_free_after_a_sync() {
         assert_eq!(world.stream_state(&job, column).await, None, "{column}");
     }
     world.sync(&job).await.unwrap();
-    assert_eq!(texts(&[Some("2")]), [world.stream_state(&job, "lease_token").await], "a token for each leader");
+    assert_eq!(
+        texts(&[Some("2")]),
+        [world.stream_state(&job, "lease_token").await],
+        "a token for each leader"
+    );
 }
 
 #[tokio::test]
@@ -216,7 +227,8 @@ async fn sessions_of_a_try_that_failed_are_gone_before_the_next_one_builds_index
             Verdict::GoOn
         }
     });
-    let building = "select count(*) from pg_stat_activity where query like 'create%index%' and state = 'active'";
+    let building =
+        "select count(*) from pg_stat_activity where query like 'create%index%' and state = 'active'";
     let (held, left) = (Arc::clone(&holder), Arc::new(std::sync::Mutex::new(None)));
     let found = Arc::clone(&left);
     let let_go = At::nth(Step::Swept, 2, move || {

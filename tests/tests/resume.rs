@@ -1,5 +1,7 @@
 //! A sync that ended anywhere goes on where it stood: same X and Y, nothing copied twice, nothing applied twice.
 
+#![allow(clippy::unwrap_used, reason = "a helper of a test fails as the test does")]
+
 use std::sync::Arc;
 
 use milestream_tests::{At, Table, Tape, World, deletes, inserts, texts, updates};
@@ -46,7 +48,10 @@ async fn stopped_and_resumed(world: &mut World, job: &Job, step: Step, nth: usiz
         world.assert_holds(job, target).await;
         return;
     }
-    assert!(matches!(&ended, Err(Error::Abandoned { step: at }) if *at == step.to_string()), "{place}: {ended:?}");
+    assert!(
+        matches!(&ended, Err(Error::Abandoned { step: at }) if *at == step.to_string()),
+        "{place}: {ended:?}"
+    );
     let flight = world.flight(job).await;
     if world.watermark(job).await == before {
         assert!(step == Step::Leased || flight == Some((before, target)), "{place}: {flight:?}");
@@ -60,11 +65,13 @@ async fn stopped_and_resumed(world: &mut World, job: &Job, step: Step, nth: usiz
         assert_eq!(resumed.watermark.map(|batch| batch.0), Some(to), "{place}: the same target");
         assert_eq!(second.notices(NoticeKind::Resumed).len(), 1, "{place}");
         let done = first.chunks(Step::ChunkCommitted);
-        let again: Vec<_> = second.chunks(Step::ChunkOpened).into_iter().filter(|chunk| done.contains(chunk)).collect();
+        let again: Vec<_> =
+            second.chunks(Step::ChunkOpened).into_iter().filter(|chunk| done.contains(chunk)).collect();
         assert!(again.is_empty(), "{place}: chunks {again:?} were done and copied again");
         world.assert_holds(job, to).await;
         let history = world.history(job, "copies - chunks, from_batch, to_batch").await;
-        let [last] = history.iter().filter(|row| row[2] == Some(to.to_string())).collect::<Vec<_>>()[..] else {
+        let [last] = history.iter().filter(|row| row[2] == Some(to.to_string())).collect::<Vec<_>>()[..]
+        else {
             panic!("{place}: {to} was committed more than once: {history:?}")
         };
         let begun_twice = i32::from(WITHIN_A_CHUNK.contains(&step));
@@ -196,7 +203,8 @@ async fn a_failure_at_any_step_is_overcome_by_a_mirror() {
 async fn failures_without_end_spend_the_retry_budget_and_the_next_run_goes_on() {
     let world = primary().await.with_tuning(|tuning| tuning.retry_tries = 3);
     let job = world.job("Edge", Holding::LiveOnly);
-    let fail = At::every(Step::Landed, || async { milestream_worker::observer::Verdict::FailHere("always".into()) });
+    let fail =
+        At::every(Step::Landed, || async { milestream_worker::observer::Verdict::FailHere("always".into()) });
     let error = world.sync_with(&job, Until::CaughtUp, Arc::new(fail)).await.unwrap_err();
     assert!(matches!(error, Error::BudgetSpent { tries: 3, .. }), "{error}");
     let reason = world.stream_state(&job, "halted_reason").await.unwrap();
@@ -218,7 +226,8 @@ async fn a_stop_that_is_asked_for_ends_after_the_chunks_in_flight_and_frees_the_
     });
     let tape = Arc::new(Tape::default());
     let observer = Observers::default().and(tape.clone()).and(Arc::new(at));
-    let ended = milestream_worker::sync::run(Arc::new(job.clone()), Until::CaughtUp, Arc::new(observer), stop).await;
+    let ended =
+        milestream_worker::sync::run(Arc::new(job.clone()), Until::CaughtUp, Arc::new(observer), stop).await;
     assert!(matches!(ended, Err(Error::Stopped)), "{ended:?}");
     assert_eq!(tape.count(Step::ChunkCommitted), 2, "the chunk in flight was finished");
     assert_eq!(world.stream_state(&job, "lease_owner").await, None);

@@ -1,5 +1,7 @@
 //! What may happen to the primary's tables in the middle of a seed: rewrites, reloads, updates in place.
 
+#![allow(clippy::unwrap_used, reason = "a helper of a test fails as the test does")]
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,7 +25,11 @@ async fn primary() -> World {
 }
 
 /// Seeds while statements run on the primary, one after each chunk from the second on; what was planned anew.
-async fn seeded_through(world: &World, holding: Holding, statements: &[String]) -> (Result<(), Error>, Vec<String>) {
+async fn seeded_through(
+    world: &World,
+    holding: Holding,
+    statements: &[String],
+) -> (Result<(), Error>, Vec<String>) {
     let job = world.job(&format!("Edge{holding:?}"), holding);
     let script = world.script_from(&[Step::ChunkCommitted], 2, statements.to_vec());
     let tape = Arc::new(Tape::default());
@@ -147,7 +153,10 @@ async fn rows_that_move_to_where_the_seed_has_been_are_noticed() {
     // Room in the first blocks, which are read before the rows of the last ones move there.
     let table = world.primary_table("people");
     world
-        .execute("primary", format!("insert into {table} select id - 10000, name, town, '', '', 1, 2147483647 from {table}"))
+        .execute(
+            "primary",
+            format!("insert into {table} select id - 10000, name, town, '', '', 1, 2147483647 from {table}"),
+        )
         .await;
     world.execute("primary", format!("vacuum full {table}")).await;
     world.execute("primary", format!("cluster {table} using {}", r#""hub_store1_people_merge_pkey""#)).await;
@@ -169,10 +178,7 @@ async fn contents_changed_in_place_are_noticed_by_those_who_verify_contents() {
     });
     world.commit(inserts("people", 0..40)).await;
     for holding in BOTH {
-        let change = format!(
-            "update {} set town = town || '!' where id < 3",
-            world.primary_table("people")
-        );
+        let change = format!("update {} set town = town || '!' where id < 3", world.primary_table("people"));
         let (ended, replanned) = seeded_through(&world, holding, &[change]).await;
         ended.unwrap();
         assert!(replanned.len() == 1 && replanned[0].contains("digest"), "{replanned:?}");

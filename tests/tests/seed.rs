@@ -1,5 +1,7 @@
 //! Seeds exactly as of X while the primary goes on, by both strategies, for both holdings.
 
+#![allow(clippy::unwrap_used, reason = "a helper of a test fails as the test does")]
+
 use std::sync::Arc;
 
 use milestream_oracle::{Operation, Row};
@@ -55,9 +57,13 @@ async fn seeded_while_the_primary_goes_on(strategy: SeedStrategy, parallelism: u
         assert_eq!(tape.notices(NoticeKind::Replanned), Vec::<String>::new());
         if strategy == SeedStrategy::Blocks {
             let (swept, chunks) = rows.split_last().unwrap();
-            let landed = world.number(format!("select count(*) from {}", world.merge_table(&job, "people"))).await;
+            let landed =
+                world.number(format!("select count(*) from {}", world.merge_table(&job, "people"))).await;
             let by_chunks: u64 = chunks.iter().sum();
-            assert!(*swept > 0 && by_chunks < u64::try_from(landed).unwrap(), "the sweep brought what chunks lacked");
+            assert!(
+                *swept > 0 && by_chunks < u64::try_from(landed).unwrap(),
+                "the sweep brought what chunks lacked"
+            );
         }
         script.finish().await;
         world.sync(&job).await.unwrap();
@@ -106,7 +112,8 @@ async fn random_seeds(seeds: std::ops::Range<u64>) {
         for holding in BOTH {
             let newest = world.oracle.newest_batch();
             let busy = busy_batches(&mut world, 5, seed);
-            let step = dice.pick(&[Step::ChunkOpened, Step::MidChunk, Step::ChunkCommitted, Step::ChunkCommitting]);
+            let step =
+                dice.pick(&[Step::ChunkOpened, Step::MidChunk, Step::ChunkCommitted, Step::ChunkCommitting]);
             let script = world.script_from(&[step, Step::Sweeping, Step::Swept], 1 + dice.roll(3), busy);
             let job = world.job(&format!("Edge{holding:?}"), holding);
             let synced = world.sync_with(&job, Until::OneSync, script.clone()).await;
@@ -136,7 +143,10 @@ async fn the_first_seed_of_a_table_without_rows_and_of_a_table_without_columns_b
     let mut world = World::new(vec![Table::people(), edges]).await;
     let edge = |a: &str, b: &str| Row { key: texts(&[Some(a), Some(b)]), columns: vec![] };
     world
-        .commit(vec![("edges", Operation::Insert(edge("1", "11"))), ("edges", Operation::Insert(edge("11", "1")))])
+        .commit(vec![
+            ("edges", Operation::Insert(edge("1", "11"))),
+            ("edges", Operation::Insert(edge("11", "1"))),
+        ])
         .await;
     for holding in BOTH {
         let job = world.job(&format!("Edge{holding:?}"), holding);
@@ -146,7 +156,10 @@ async fn the_first_seed_of_a_table_without_rows_and_of_a_table_without_columns_b
     world.commit(vec![("edges", Operation::Delete(texts(&[Some("1"), Some("11")])))]).await;
     world.commit(inserts("people", 0..3)).await;
     world
-        .commit(vec![("edges", Operation::Insert(edge("1", "11"))), ("edges", Operation::Delete(texts(&[Some("11"), Some("1")])))])
+        .commit(vec![
+            ("edges", Operation::Insert(edge("1", "11"))),
+            ("edges", Operation::Delete(texts(&[Some("11"), Some("1")]))),
+        ])
         .await;
     for holding in BOTH {
         let job = world.job(&format!("Edge{holding:?}"), holding);
@@ -159,7 +172,9 @@ async fn the_first_seed_of_a_table_without_rows_and_of_a_table_without_columns_b
 async fn datasets_of_a_stream_move_together() {
     let tables = ["people", "staff", "guests"].map(Table::named_people);
     let mut world = World::new(tables.to_vec()).await;
-    world.commit(["people", "staff", "guests"].into_iter().flat_map(|table| inserts(table, 0..20)).collect()).await;
+    world
+        .commit(["people", "staff", "guests"].into_iter().flat_map(|table| inserts(table, 0..20)).collect())
+        .await;
     let job = world.job("Edge", Holding::LiveOnly);
     world.sync(&job).await.unwrap();
     world.assert_holds(&job, 1).await;

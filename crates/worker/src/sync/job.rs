@@ -1,5 +1,6 @@
 //! What one stream of one secondary is to do, and under which bounds.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,9 +8,10 @@ use milestream_core::stream::Stream;
 
 use super::ground::Charge;
 use crate::error::{Error, Result};
-use crate::pair::Holding;
+use crate::pair::{Holding, SecondaryNames};
 use crate::postgres::Endpoint;
 use crate::postgres::session::Patience;
+use crate::postgres::sql::ident;
 use crate::tables::ControlTables;
 
 /// One stream of one secondary.
@@ -194,6 +196,30 @@ impl Job {
     /// Key of the stream on both sides.
     pub fn stream_key(&self) -> String {
         self.stream.key()
+    }
+
+    /// DataSurface cuts long names by characters, Postgres by bytes: in other scripts than Latin they may lose what tells
+    /// them apart.
+    ///
+    /// # Errors
+    /// `Setup` when two tables of the platform would have one name.
+    pub(crate) fn check_names(&self) -> Result<()> {
+        let mut taken: BTreeMap<String, String> = BTreeMap::new();
+        let control = self.tables().names().map(|name| (name.to_owned(), "a control table".to_owned()));
+        let of_datasets = self.stream.datasets.iter().flat_map(|dataset| {
+            let names = SecondaryNames::of(&self.platform, &self.stream.store, &dataset.name);
+            let purpose = |what: &str| format!("the {what} table of dataset {:?}", dataset.name);
+            [(ident(&names.merge), purpose("merge")), (ident(&names.staging), purpose("staging"))]
+        });
+        for (name, purpose) in control.into_iter().chain(of_datasets) {
+            if let Some(other) = taken.insert(name.clone(), purpose.clone()) {
+                return Err(Error::setup(
+                    format!("{other} and {purpose} of platform {:?} would both be called {name}", self.platform),
+                    "give the platform, the store or the dataset a shorter name: Postgres keeps 63 bytes",
+                ));
+            }
+        }
+        Ok(())
     }
 
     pub(crate) fn tables(&self) -> ControlTables {

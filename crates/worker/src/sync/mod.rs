@@ -59,6 +59,7 @@ pub async fn run(
     observer: Arc<dyn Observer>,
     stop: CancellationToken,
 ) -> Result<Outcome> {
+    job.check_names()?;
     let ground = Arc::new(Ground {
         tables: Arc::new(job.tables()),
         stream: job.stream_key(),

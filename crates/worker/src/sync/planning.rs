@@ -215,12 +215,19 @@ pub(crate) fn compare_encodings(primary: &Session, secondary: &Session) -> Resul
 }
 
 pub(crate) async fn require_metrics(primary: &mut Session, metrics: &str) -> Result<()> {
-    let question = sqlx::query("select to_regclass($1) is not null").bind(metrics);
+    let question = sqlx::query("select has_table_privilege(to_regclass($1), 'select')").bind(metrics);
     let found = primary.row("looking for the primary's batches", question).await?;
-    if found.is_some_and(|row| row.get(0)) {
-        return Ok(());
+    let endpoint = primary.endpoint.to_string();
+    match found.and_then(|row| row.get::<Option<bool>, _>(0)) {
+        Some(true) => Ok(()),
+        Some(false) => Err(Error::MissingRight {
+            endpoint,
+            user: primary.endpoint.user.clone(),
+            privilege: "SELECT".into(),
+            table: metrics.to_owned(),
+        }),
+        None => Err(Error::MissingTable { endpoint, table: metrics.to_owned() }),
     }
-    Err(Error::MissingTable { endpoint: primary.endpoint.to_string(), table: metrics.to_owned() })
 }
 
 async fn system_of(session: &mut Session) -> Result<String> {

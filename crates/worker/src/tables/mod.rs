@@ -34,4 +34,16 @@ impl ControlTables {
             sync_migration: table("sync_migration"),
         }
     }
+
+    /// All of them, quoted.
+    pub(crate) fn names(&self) -> [&str; 6] {
+        [
+            &self.batch_counter,
+            &self.batch_metrics,
+            &self.sync_stream,
+            &self.sync_chunk,
+            &self.sync_history,
+            &self.sync_migration,
+        ]
+    }
 }
