@@ -12,6 +12,16 @@ use milestream_worker::{Error, Holding};
 /// Steps at which a chunk is claimed and not done: it alone is copied again.
 const WITHIN_A_CHUNK: [Step; 3] = [Step::ChunkOpened, Step::MidChunk, Step::ChunkCommitting];
 
+/// Steps that come more than once in a sync of [`primary`].
+const COMES_AGAIN: [Step; 6] = [
+    Step::ChunkOpened,
+    Step::MidChunk,
+    Step::ChunkCommitting,
+    Step::ChunkCommitted,
+    Step::IndexBuilt,
+    Step::Landed,
+];
+
 async fn primary() -> World {
     let world = World::new(vec![Table::people().sparse(), Table::named_people("staff")]).await;
     let mut world = world.with_tuning(|tuning| {
@@ -19,7 +29,7 @@ async fn primary() -> World {
         tuning.parallelism = 1;
         tuning.max_delete_fraction = 1.0;
     });
-    world.commit(inserts("people", 0..25)).await;
+    world.commit(inserts("people", 0..18)).await;
     world.commit(inserts("staff", 0..4)).await;
     world
 }
@@ -27,7 +37,7 @@ async fn primary() -> World {
 /// Two batches for an increment that has closures, deletions and openings.
 async fn go_on(world: &mut World) {
     let newest = world.oracle.newest_batch();
-    world.commit(updates("people", 0..15, &format!("changed after {newest}"))).await;
+    world.commit(updates("people", 0..12, &format!("changed after {newest}"))).await;
     // Gone, and next time back again.
     let there = world.live("people").contains_key(&texts(&[Some("15")]));
     let mut moved = if there { deletes("people", 15..18) } else { inserts("people", 15..18) };
@@ -90,7 +100,7 @@ async fn stopped_and_resumed(world: &mut World, job: &Job, step: Step, nth: usiz
 async fn stopped_everywhere(holding: Holding, seed: bool, steps: &[Step]) {
     let mut world = primary().await;
     for step in steps {
-        for nth in [1, 2] {
+        for nth in 1..=(if COMES_AGAIN.contains(step) { 2 } else { 1 }) {
             let job = world.job(&format!("Edge{}x{nth}", step.name().replace('-', "_")), holding);
             if !seed {
                 world.sync(&job).await.unwrap();

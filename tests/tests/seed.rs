@@ -22,11 +22,11 @@ async fn primary(tables: Vec<Table>) -> World {
 }
 
 /// Batches that change, remove and add many rows, each followed by a VACUUM that lets their space be used again.
-fn busy_batches(world: &mut World, count: usize, seed: u64) -> Vec<String> {
+fn busy_batches(world: &mut World, ids: i32, count: usize, seed: u64) -> Vec<String> {
     let mut dice = Dice::new(seed);
     let mut statements = Vec::new();
     for _ in 0..count {
-        let batch = dice.batch("people", world.live("people"), 450, 60);
+        let batch = dice.batch("people", world.live("people"), ids, 60);
         statements.push(world.statements(batch).1);
         // Without truncation: for that VACUUM would wait until nobody reads the table.
         statements.push(format!("vacuum (truncate off) {}", world.primary_table("people")));
@@ -45,7 +45,7 @@ async fn seeded_while_the_primary_goes_on(strategy: SeedStrategy, parallelism: u
     world.execute("primary", format!("analyze {}", world.primary_table("people"))).await;
     for holding in BOTH {
         let newest = world.oracle.newest_batch();
-        let busy = busy_batches(&mut world, 6, 7);
+        let busy = busy_batches(&mut world, 450, 6, 7);
         let script = world.script(Step::ChunkCommitted, busy);
         let tape = Arc::new(Tape::default());
         let job = world.job(&format!("Edge{holding:?}"), holding);
@@ -97,10 +97,10 @@ async fn random_seeds(seeds: std::ops::Range<u64>) {
         let mut dice = Dice::new(seed);
         let mut world = World::new(vec![Table::people().sparse()]).await;
         for _ in 0..=dice.roll(3) {
-            let batch = dice.batch("people", world.live("people"), 60, 120);
+            let batch = dice.batch("people", world.live("people"), 60, 80);
             world.commit(batch).await;
         }
-        let (rows, parallelism) = (dice.pick(&[1, 5, 30]), 1 + dice.roll(3));
+        let (rows, parallelism) = (dice.pick(&[2, 8, 30]), 1 + dice.roll(3));
         let strategy = dice.pick(&[SeedStrategy::Blocks, SeedStrategy::Blocks, SeedStrategy::Keys]);
         let verify = dice.pick(&[VerifySeed::Count, VerifySeed::Content]);
         let mut world = world.with_tuning(|tuning| {
@@ -111,7 +111,7 @@ async fn random_seeds(seeds: std::ops::Range<u64>) {
         });
         for holding in BOTH {
             let newest = world.oracle.newest_batch();
-            let busy = busy_batches(&mut world, 5, seed);
+            let busy = busy_batches(&mut world, 90, 4, seed);
             let step =
                 dice.pick(&[Step::ChunkOpened, Step::MidChunk, Step::ChunkCommitted, Step::ChunkCommitting]);
             let script = world.script_from(&[step, Step::Sweeping, Step::Swept], 1 + dice.roll(3), busy);
@@ -212,7 +212,7 @@ async fn seeded_from_several_heaps(storage: &str, heaps: &str) {
     };
     for holding in BOTH {
         let newest = world.oracle.newest_batch();
-        let busy = busy_batches(&mut world, 3, 11);
+        let busy = busy_batches(&mut world, 350, 3, 11);
         let script = world.script(Step::ChunkCommitted, busy);
         let job = world.job(&format!("Edge{holding:?}"), holding);
         world.sync_with(&job, Until::OneSync, script.clone()).await.unwrap();

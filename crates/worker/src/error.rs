@@ -4,6 +4,10 @@ use std::time::Duration;
 
 use milestream_core::milestone::PrimaryBatch;
 
+/// How a stream is seeded again, for advice.
+const SEED_AGAIN: &str = "to seed the stream again, delete its row from the secondary's `{platform}_sync_stream` and sync: \
+                          its tables stay and are brought to the primary's state by difference";
+
 /// The worker's result.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -236,6 +240,36 @@ pub enum Error {
         /// The stream.
         stream: String,
     },
+    /// The lease could not be renewed in time.
+    #[error(
+        "the lease of stream {stream:?} could not be renewed for {unrenewed_ms} ms; what was in flight is looked up again"
+    )]
+    LeaseLapsed {
+        /// The stream.
+        stream: String,
+        /// How long it could not be renewed.
+        unrenewed_ms: u128,
+    },
+    /// A standby that is read has not come as far as the plan.
+    #[error("{endpoint} is a standby that has not replayed batch {batch} yet")]
+    Lagging {
+        /// The primary database.
+        endpoint: String,
+        /// The batch that is missing.
+        batch: PrimaryBatch,
+    },
+    /// Columns, types or keys changed while a sync was in flight.
+    #[error(
+        "the columns of {dataset} changed since the sync was planned: they were ({planned}), now they are ({found})"
+    )]
+    SchemaMoved {
+        /// The dataset.
+        dataset: String,
+        /// Its columns when the plan was made.
+        planned: String,
+        /// Its columns now.
+        found: String,
+    },
     /// The worker was asked to stop.
     #[error("stopped as asked; the next sync goes on where this one stood")]
     Stopped,
@@ -302,9 +336,13 @@ impl Error {
     /// The class decides between retry, halt and report. Exhaustive on purpose: a new error must be classed.
     pub fn class(&self) -> Class {
         match self {
-            Error::Unreachable { .. } | Error::Stalled { .. } | Error::Injected { .. } => Class::Transient,
+            Error::Unreachable { .. }
+            | Error::Stalled { .. }
+            | Error::LeaseLapsed { .. }
+            | Error::Lagging { .. }
+            | Error::Injected { .. } => Class::Transient,
             Error::Statement { source, .. } => class_of_driver_error(source),
-            Error::Rewritten { .. } | Error::Miscounted { .. } => Class::Replan,
+            Error::Rewritten { .. } | Error::Miscounted { .. } | Error::SchemaMoved { .. } => Class::Replan,
             Error::Busy { .. } | Error::Fenced { .. } => Class::Busy,
             Error::Stopped | Error::Abandoned { .. } => Class::Stopped,
             Error::Refused { .. }
@@ -328,35 +366,19 @@ impl Error {
         }
     }
 
-    /// The process's exit code.
+    /// The process's exit code: 1 a person must act, 2 the set-up is wrong, 3 busy, 4 tried long enough, 5 stopped as
+    /// asked, 70 a bug.
     pub fn exit_code(&self) -> u8 {
         match self {
             Error::Setup { .. } => 2,
-            Error::Busy { .. } | Error::Fenced { .. } => 3,
-            Error::Unreachable { .. }
-            | Error::Stalled { .. }
-            | Error::Statement { .. }
-            | Error::Injected { .. }
-            | Error::BudgetSpent { .. } => 4,
-            Error::Stopped | Error::Abandoned { .. } => 5,
-            Error::Invariant { .. } => 70,
-            Error::Refused { .. }
-            | Error::Tls { .. }
-            | Error::Pooler { .. }
-            | Error::TooOld { .. }
-            | Error::Encodings { .. }
-            | Error::MissingTable { .. }
-            | Error::MissingRight { .. }
-            | Error::Unlockable { .. }
-            | Error::Schema { .. }
-            | Error::HashCollision { .. }
-            | Error::Rewritten { .. }
-            | Error::Miscounted { .. }
-            | Error::SeedUnstable { .. }
-            | Error::PrimaryReset { .. }
-            | Error::Pruned { .. }
-            | Error::Diverged { .. }
-            | Error::TooManyDeletes { .. } => 1,
+            Error::BudgetSpent { .. } => 4,
+            error => match error.class() {
+                Class::Blocked | Class::Replan => 1,
+                Class::Busy => 3,
+                Class::Transient => 4,
+                Class::Stopped => 5,
+                Class::Bug => 70,
+            },
         }
     }
 
@@ -369,7 +391,7 @@ impl Error {
                     .into()
             }
             Error::Refused { .. } => {
-                "check the credential's _USER and _PASSWORD variables (or the files in the secrets directory) and the server's pg_hba.conf".into()
+                "check the database's name in the model, the credential's _USER and _PASSWORD variables (or the files in the secrets directory), and the server's pg_hba.conf".into()
             }
             Error::Tls { .. } => {
                 "give the server's root certificate with `tls_root_cert`, or ask by name for less with `tls = \"require\"` or `\"disable\"`".into()
@@ -378,6 +400,8 @@ impl Error {
             Error::TooOld { .. } => "upgrade the server".into(),
             Error::Encodings { .. } => "move one of the databases to the encoding of the other (UTF8 by preference)".into(),
             Error::Statement { source, .. } => advice_for_driver_error(source),
+            Error::LeaseLapsed { .. } => "the link to the secondary or the server hangs; the sync goes on by itself".into(),
+            Error::Lagging { .. } => "the sync goes on by itself when the standby has caught up".into(),
             Error::Stalled { .. } => "the link or the server hangs; the sync goes on by itself when it answers again".into(),
             Error::MissingTable { endpoint, .. } => format!(
                 "check the names of platform, store and dataset in the model, the role's search_path on {endpoint}, and whether the primary has ingested the store yet"
@@ -390,15 +414,17 @@ impl Error {
             Error::HashCollision { .. } => {
                 "let Milestream create the table (it is then unique on the model's key), or drop the unique index on ds_surf_key_hash and `interchange`".into()
             }
-            Error::Rewritten { .. } | Error::Miscounted { .. } => "the seed is planned anew by itself".into(),
+            Error::Rewritten { .. } | Error::Miscounted { .. } | Error::SchemaMoved { .. } => {
+                "the sync is planned anew by itself".into()
+            }
             Error::SeedUnstable { .. } => {
                 "find what rewrites the primary's table or updates its open versions in place (VACUUM FULL, TRUNCATE, a backfill), stop it, then sync again".into()
             }
             Error::PrimaryReset { .. } => {
-                "find out why the primary's batches changed; if the primary is right, seed this stream again from scratch".into()
+                format!("find out why the primary's batches changed; if the primary is right, {SEED_AGAIN}")
             }
-            Error::Pruned { .. } => "the missing versions cannot be pulled any more; seed this stream again from scratch".into(),
-            Error::Diverged { .. } => "something else wrote to the secondary's table; seed this stream again from scratch".into(),
+            Error::Pruned { .. } => format!("the missing versions cannot be pulled any more; {SEED_AGAIN}"),
+            Error::Diverged { .. } => format!("something else wrote to the secondary's table; {SEED_AGAIN}"),
             Error::TooManyDeletes { .. } => {
                 "check that the primary was not emptied by mistake; if the deletions are meant, sync once with --max-delete-fraction 1".into()
             }
@@ -471,6 +497,9 @@ fn advice_for_driver_error(error: &sqlx::Error) -> String {
     match sqlstate(error).as_deref() {
         Some("42501") => "grant the right that is missing, then sync again".into(),
         Some("53100") => "free space on the server; the sync goes on by itself".into(),
+        Some("57014") => {
+            "the statement was cancelled: raise `statement_timeout` if it ran into it; the sync goes on by itself".into()
+        }
         Some("53300") => "raise max_connections, or lower `parallelism`".into(),
         Some("25006") => "the server is read-only: point the secondary at one that takes writes".into(),
         Some(_) => "the server's message says what it objects to; the sync in flight is kept".into(),

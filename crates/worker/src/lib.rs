@@ -12,13 +12,14 @@ pub mod observer;
 mod pair;
 mod postgres;
 mod schema;
+mod staging;
 mod statements;
 pub mod sync;
 mod tables;
 
 pub use error::{Class, Error, Result};
 pub use pair::Holding;
-pub use postgres::{Endpoint, Session, TlsMode};
+pub use postgres::{Endpoint, TlsMode};
 
 /// `host:pid:nonce`: tells workers apart, also one that has the process id of a dead one.
 fn worker_name() -> String {

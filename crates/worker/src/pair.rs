@@ -109,6 +109,16 @@ pub(crate) fn beside(table: &str, suffix: &str) -> String {
 }
 
 impl Pair {
+    /// Columns with their types on both sides, and the key; a plan holds for one shape only.
+    pub(crate) fn shape(&self) -> String {
+        let column = |column: &CarriedColumn| match column.source_type == column.target_type {
+            true => format!("{} {}", column.name, column.target_type),
+            false => format!("{} {} as {}", column.name, column.source_type, column.target_type),
+        };
+        let columns: Vec<_> = self.columns.iter().map(column).collect();
+        format!("{}; key {}", columns.join(", "), self.key.join(", "))
+    }
+
     /// Binary unless a column forbids it.
     pub(crate) fn format(&self) -> Format {
         if self.columns.iter().all(|column| column.binary) { Format::Binary } else { Format::Text }

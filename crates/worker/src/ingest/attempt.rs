@@ -4,7 +4,7 @@ use milestream_core::milestone::{LocalBatch, PrimaryBatch};
 
 use super::job::{IngestJob, IngestOutcome};
 use super::{merging, staging, survey};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::observer::{Happening, NoticeKind, Step};
 use crate::pair::Pair;
 use crate::postgres::Session;
@@ -32,10 +32,10 @@ pub(crate) async fn attempt(
     sent: &mut Option<IngestOutcome>,
 ) -> Result<IngestOutcome> {
     let mut leadership = Leadership::begin(ground).await?;
-    let (lease, lost) = (leadership.lease.clone(), leadership.lost.clone());
+    let lease = leadership.lease.clone();
     let led = tokio::select! {
         led = lead(ground, lease, &mut leadership.session, sent) => led,
-        () = lost.cancelled() => Err(Error::Fenced { stream: ground.stream.clone() }),
+        Ok(lost) = &mut leadership.lost => Err(lost),
     };
     leadership.end(ground, &led).await;
     led

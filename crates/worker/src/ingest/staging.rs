@@ -9,9 +9,10 @@ use crate::error::{Error, Result};
 use crate::observer::{Happening, NoticeKind, Step};
 use crate::pair::Pair;
 use crate::postgres::Session;
-use crate::postgres::catalog::{self, Table};
+use crate::postgres::catalog;
 use crate::postgres::copy::{Piped, Sink, Source, pipe};
 use crate::postgres::sql::ident;
+use crate::staging::fits;
 use crate::statements::{ingest, merge};
 use crate::sync::ground::Ground;
 
@@ -23,7 +24,10 @@ pub(crate) async fn prepare(
     store: &mut Session,
 ) -> Result<()> {
     let existing = catalog::find(store, &pair.names.staging).await?;
-    if existing.as_ref().is_some_and(|table| fits(pair, table)) {
+    if existing
+        .as_ref()
+        .is_some_and(|table| fits(pair, table, &ingest::STAGED_COLUMNS, &ingest::staging_key(pair)))
+    {
         let clear = merge::clear_staged(pair, batch.id);
         return store.execute("clearing what an earlier try staged", clear).await.map(|_| ());
     }
@@ -36,25 +40,6 @@ pub(crate) async fn prepare(
         store.execute("creating the staging table", statement).await?;
     }
     Ok(())
-}
-
-/// Whether rows can be staged in a table that is there: the same types as the merge table's, the key that refuses
-/// two rows of one key, and nothing else that would have to be filled.
-fn fits(pair: &Pair, staging: &Table) -> bool {
-    let typed = |(name, wanted): (&str, &str)| {
-        staging.column(name).is_some_and(|column| column.sql_type == wanted && !column.generated)
-    };
-    let carried = pair.columns.iter().map(|column| (column.name.as_str(), column.target_type.as_str()));
-    let written = |name: &str| {
-        ingest::STAGED_COLUMNS.contains(&name) || pair.column_names().any(|carried| carried == name)
-    };
-    let (mut wanted, mut actual) = (ingest::staging_key(pair), staging.primary_key.clone());
-    wanted.sort_unstable();
-    actual.sort_unstable();
-    carried.into_iter().all(typed)
-        && ingest::STAGED_COLUMNS.iter().all(|name| staging.column(name).is_some())
-        && staging.columns.iter().all(|column| column.nullable || written(&column.name))
-        && actual == wanted
 }
 
 /// Stages every dataset; each is durable before the next begins.

@@ -78,6 +78,8 @@ pub(crate) struct Column {
     pub(crate) binary: bool,
     /// Whether the server computes it, so that it cannot be written.
     pub(crate) generated: bool,
+    /// Whether its collation calls texts equal that are not the same.
+    pub(crate) loose: bool,
 }
 
 /// An index as the catalog has it.
@@ -133,7 +135,8 @@ const RELATION: &str = "select c.oid, n.nspname::text, c.relname::text, c.relkin
 const COLUMNS: &str = "select a.attname::text, format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attcollation <> 0, \
      a.attgenerated <> '' or a.attidentity = 'a', \
      t.typsend <> 0 and t.typreceive <> 0 and t.typname !~ '^_?reg' and (t.oid < 16384 or t.typtype = 'e' \
-        or (t.typtype = 'b' and t.typelem = 0) or (t.typtype = 'd' and t.typbasetype < 16384)) \
+        or (t.typtype = 'b' and t.typelem = 0) or (t.typtype = 'd' and t.typbasetype < 16384)), \
+     coalesce((select not l.collisdeterministic from pg_collation l where l.oid = a.attcollation), false) \
      from pg_attribute a join pg_type t on t.oid = a.atttypid \
      where a.attrelid = $1 and a.attnum > 0 and not a.attisdropped order by a.attnum";
 
@@ -208,6 +211,7 @@ fn column(row: &PgRow) -> Column {
         collatable: row.get(3),
         generated: row.get(4),
         binary: row.get(5),
+        loose: row.get(6),
     }
 }
 
@@ -218,7 +222,7 @@ pub(crate) async fn leaves(session: &mut Session, table: &Table) -> Result<Vec<L
     let question = "with recursive tree(oid) as (select $1::oid union select i.inhrelid from pg_inherits i join tree on i.inhparent = tree.oid) \
          select c.oid, n.nspname::text, c.relname::text, coalesce(pg_relation_filenode(c.oid), 0)::text, \
          (pg_relation_size(c.oid) / current_setting('block_size')::int8)::int8, \
-         case when c.reltuples >= 0 then c.reltuples::float8 end, c.relkind::text \
+         case when c.reltuples >= 0 then c.reltuples::float8 end, c.relkind::text, has_table_privilege(c.oid, 'select') \
          from tree join pg_class c on c.oid = tree.oid join pg_namespace n on n.oid = c.relnamespace \
          where c.relkind <> 'p' order by c.oid";
     let oid = sqlx::postgres::types::Oid(table.oid);
@@ -232,6 +236,15 @@ pub(crate) async fn leaves(session: &mut Session, table: &Table) -> Result<Vec<L
                     table: qualified,
                     kind: "partition that is no plain table".into(),
                     reason: "it cannot be read by blocks".into(),
+                });
+            }
+            // A right on the root is enough to read through it, not to read a leaf by its blocks.
+            if !row.get::<bool, _>(7) {
+                return Err(Error::MissingRight {
+                    endpoint: session.endpoint.to_string(),
+                    user: session.endpoint.user.clone(),
+                    privilege: "SELECT".into(),
+                    table: qualified,
                 });
             }
             let blocks: i64 = row.get(4);

@@ -76,11 +76,6 @@ impl Endpoint {
             || self.host == "localhost"
             || self.host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
     }
-
-    /// Whether both name the same database, so that primary and secondary live in one.
-    pub fn is_same_database(&self, other: &Endpoint) -> bool {
-        (&self.host, self.port, &self.database) == (&other.host, other.port, &other.database)
-    }
 }
 
 impl fmt::Display for Endpoint {

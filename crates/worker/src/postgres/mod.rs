@@ -9,4 +9,4 @@ pub(crate) mod sql;
 mod wire;
 
 pub use endpoint::{Endpoint, TlsMode};
-pub use session::Session;
+pub(crate) use session::Session;

@@ -27,7 +27,8 @@ const PINNED: [(&str, &str); 13] = [
     ("tcp_keepalives_idle", "15"),
     ("tcp_keepalives_interval", "5"),
     ("tcp_keepalives_count", "3"),
-    ("tcp_user_timeout", "30s"),
+    // Also counts the time in which the other side does not read, so it is longer than any wait of a healthy sync.
+    ("tcp_user_timeout", "600s"),
     // Read back after connecting: a pooler that swallows start-up options swallows this one too.
     ("milestream.session", "kept"),
 ];
@@ -63,7 +64,7 @@ pub(crate) struct ServerFacts {
 }
 
 /// One connection.
-pub struct Session {
+pub(crate) struct Session {
     pub(crate) connection: PgConnection,
     pub(crate) endpoint: Arc<Endpoint>,
     pub(crate) backend: Backend,
@@ -191,8 +192,10 @@ async fn dial(endpoint: &Endpoint, options: PgConnectOptions) -> Result<PgConnec
     if endpoint.host.starts_with('/') {
         return PgConnection::connect_with(&options).await;
     }
-    let wire = Wire::connect(&endpoint.host, endpoint.port).await.map_err(sqlx::Error::Io)?;
-    PgConnection::connect_with(&options.socket(wire.directory())).await
+    match Wire::connect(&endpoint.host, endpoint.port).await.map_err(sqlx::Error::Io)? {
+        Some(wire) => PgConnection::connect_with(&options.socket(wire.directory())).await,
+        None => PgConnection::connect_with(&options).await,
+    }
 }
 
 /// Bounds the wait on our side a little above the server's own bound, for links that are half open.

@@ -21,6 +21,12 @@ use super::copy::BUFFER_BYTES;
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(15);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 const KEEPALIVE_COUNT: u32 = 3;
+/// Bound on data that is never acknowledged, which keepalives do not notice. It also counts the time in which the
+/// other side does not read, so it is longer than any wait of a healthy sync.
+#[cfg(target_os = "linux")]
+const UNACKNOWLEDGED_MS_MAX: u32 = 600_000;
+/// Bound on the driver's picking up its connection.
+const PICK_UP: Duration = Duration::from_secs(60);
 /// The longest path of a Unix socket that every system takes.
 const SOCKET_PATH_BYTES_MAX: usize = 100;
 
@@ -33,17 +39,29 @@ impl Wire {
     /// Connects to the server and offers the connection at `.s.PGSQL.{port}` in [`Wire::directory`], to whoever of
     /// this user comes first.
     ///
+    /// `None` where no private directory can be made, as on a read-only file system: then the driver has to connect
+    /// by itself.
+    ///
     /// # Errors
-    /// Those of the connection, and of a temporary directory that cannot be written.
-    pub(crate) async fn connect(host: &str, port: u16) -> io::Result<Wire> {
+    /// Those of the connection.
+    pub(crate) async fn connect(host: &str, port: u16) -> io::Result<Option<Wire>> {
         let server = TcpStream::connect((host, port)).await?;
         server.set_nodelay(true)?;
         keep_alive(&server)?;
-        let directory = PrivateDirectory::create()?;
-        let socket = directory.0.join(format!(".s.PGSQL.{port}"));
-        let listener = UnixListener::bind(&socket)?;
-        tokio::spawn(relay(listener, server));
-        Ok(Wire { directory })
+        let offered = PrivateDirectory::create().and_then(|directory| {
+            let listener = UnixListener::bind(directory.0.join(format!(".s.PGSQL.{port}")))?;
+            Ok((directory, listener))
+        });
+        match offered {
+            Ok((directory, listener)) => {
+                tokio::spawn(relay(listener, server));
+                Ok(Some(Wire { directory }))
+            }
+            Err(error) => {
+                tracing::debug!(%error, "no private socket: the driver connects by itself");
+                Ok(None)
+            }
+        }
     }
 
     /// Where the driver finds the socket. The directory goes with the wire, once the driver is connected.
@@ -54,7 +72,7 @@ impl Wire {
 
 /// Passes bytes on until either side closes. Errors are seen by the driver as a closed connection.
 async fn relay(listener: UnixListener, mut server: TcpStream) {
-    let Ok((mut driver, _)) = listener.accept().await else { return };
+    let Ok(Ok((mut driver, _))) = tokio::time::timeout(PICK_UP, listener.accept()).await else { return };
     drop(listener);
     let ended = copy_bidirectional_with_sizes(&mut driver, &mut server, BUFFER_BYTES, BUFFER_BYTES).await;
     if let Err(error) = ended {
@@ -69,9 +87,7 @@ fn keep_alive(server: &TcpStream) -> io::Result<()> {
     sockopt::set_tcp_keepcnt(server, KEEPALIVE_COUNT)?;
     #[cfg(target_os = "linux")]
     {
-        // Also for data that is never acknowledged, which keepalives do not notice.
-        let patience = KEEPALIVE_IDLE + KEEPALIVE_INTERVAL * KEEPALIVE_COUNT;
-        sockopt::set_tcp_user_timeout(server, u32::try_from(patience.as_millis()).unwrap_or(u32::MAX))?;
+        sockopt::set_tcp_user_timeout(server, UNACKNOWLEDGED_MS_MAX)?;
     }
     Ok(())
 }

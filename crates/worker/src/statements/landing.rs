@@ -1,6 +1,6 @@
 //! Where a seed lands: a table nobody reads yet, its keys and indexes, and its way into the merge table.
 
-use milestream_core::milestone::{LIVE, LocalBatch};
+use milestream_core::milestone::LocalBatch;
 
 use super::carried_names;
 use crate::pair::{
@@ -150,23 +150,35 @@ pub(crate) fn drop_landing(pair: &Pair) -> String {
     format!("drop table if exists {}, {}", ident(&pair.names.landing), ident(&pair.names.sweep))
 }
 
+/// Columns of the staging table beside the carried ones.
+pub(crate) fn staged_columns(pair: &Pair) -> Vec<&'static str> {
+    match pair.holding {
+        Holding::LiveOnly => vec![ALL_HASH, KEY_HASH, BATCH_ID, IUD],
+        Holding::Mirror => vec![ALL_HASH, KEY_HASH, BATCH_ID, REMOTE_IN, REMOTE_OUT],
+    }
+}
+
+/// The staging table's key: a mirror may stage several versions of a record in one batch.
+pub(crate) fn staging_key(pair: &Pair) -> Vec<&str> {
+    let version = (pair.holding == Holding::Mirror).then_some(REMOTE_IN);
+    pair.key_names().chain(version).chain([BATCH_ID]).collect()
+}
+
 /// Creates the staging table of increments, with the key that finds a row again and the batch that clears it.
 pub(crate) fn create_staging(pair: &Pair) -> Vec<String> {
     let staging = ident(&pair.names.staging);
     let mut columns = model_columns(pair);
     columns.push(format!("{BATCH_ID} integer not null"));
-    let mut key: Vec<_> = pair.key_names().collect();
     match pair.holding {
         Holding::LiveOnly => columns.push(format!("{IUD} varchar(1) not null")),
         Holding::Mirror => {
             columns.extend([REMOTE_IN, REMOTE_OUT].map(|name| format!("{name} integer not null")));
-            key.push(REMOTE_IN);
         }
     }
-    key.push(BATCH_ID);
     let by_batch = index(pair, &pair.names.staging, "batch", false, &[BATCH_ID]);
+    let key = list(staging_key(pair));
     vec![
-        format!("create table if not exists {staging} ({}, primary key ({}))", columns.join(", "), list(key)),
+        format!("create table if not exists {staging} ({}, primary key ({key}))", columns.join(", ")),
         by_batch.statement,
     ]
 }
@@ -216,16 +228,13 @@ pub(crate) fn by_difference(pair: &Pair, local: LocalBatch) -> ByDifference {
     }
 }
 
-/// Rows of the merge table that a seed by difference would delete, and rows that are there.
+/// Rows of the merge table that a seed by difference would delete, and rows that are there. Of a mirror, every
+/// version counts: its history is an audit trail.
 pub(crate) fn would_delete(pair: &Pair) -> String {
     let (landing, merge) = (ident(&pair.names.landing), ident(&pair.names.merge));
     let same = equal_keys("t", "s", pair.row_key());
-    let live = match pair.holding {
-        Holding::LiveOnly => "true".to_owned(),
-        Holding::Mirror => format!("t.{BATCH_OUT} = {LIVE}"),
-    };
     format!(
-        "select (select count(*) from {merge} t where {live} and not exists (select 1 from {landing} s where {same}))::text, \
-         (select count(*) from {merge} t where {live})::text"
+        "select (select count(*) from {merge} t where not exists (select 1 from {landing} s where {same}))::text, \
+         (select count(*) from {merge} t)::text"
     )
 }

@@ -8,7 +8,7 @@ use super::ground::Ground;
 use super::leading::Leadership;
 use super::planning::{self, Decision, Draft};
 use super::retry::Budget;
-use super::{Outcome, Until, landing, merging};
+use super::{Outcome, Until, landing, merging, storing};
 use crate::error::{Class, Error, Result};
 use crate::observer::{Happening, NoticeKind, Step};
 use crate::postgres::Session;
@@ -29,10 +29,10 @@ pub(crate) async fn attempt(
     budget: &Budget,
 ) -> Result<()> {
     let mut leadership = Leadership::begin(ground).await?;
-    let (lease, lost) = (leadership.lease.clone(), leadership.lost.clone());
+    let lease = leadership.lease.clone();
     let led = tokio::select! {
         led = lead(ground, &lease, &mut leadership.session, until, outcome, budget) => led,
-        () = lost.cancelled() => Err(Error::Fenced { stream: ground.stream.clone() }),
+        Ok(lost) = &mut leadership.lost => Err(lost),
     };
     leadership.end(ground, &led).await;
     led
@@ -75,8 +75,16 @@ async fn next_plan(
         let (pairs, _) = planning::pairs(&ground.job, upstream, &mut primary, secondary).await?;
         let (lease, upstream) = (lease.clone(), upstream.clone());
         let plan = Plan { flight, pairs, generation: row.generation, lease, upstream };
-        resume(ground, &plan, secondary).await?;
-        Some(plan)
+        Some(match moved_shape(&plan) {
+            None => {
+                resume(ground, &plan, secondary).await?;
+                plan
+            }
+            Some(moved) => {
+                ground.notice(NoticeKind::Replanned, format!("{moved}; the sync is planned anew"));
+                replan(ground, &plan, secondary).await?
+            }
+        })
     } else {
         let decision = planning::decide(&ground.job, upstream, &mut primary, secondary, &row).await?;
         match decision {
@@ -88,7 +96,7 @@ async fn next_plan(
             }
             Decision::Sync(draft) => {
                 let generation = row.generation + 1;
-                planning::store(ground, lease, secondary, &draft, generation).await?;
+                storing::store(ground, lease, secondary, &draft, generation).await?;
                 let Draft { flight, pairs, .. } = *draft;
                 let (lease, upstream) = (lease.clone(), upstream.clone());
                 Some(Plan { flight, pairs, generation, lease, upstream })
@@ -100,6 +108,17 @@ async fn next_plan(
         report_plan(ground, plan, secondary, budget).await?;
     }
     Ok(plan)
+}
+
+/// The first dataset that has another shape than when the plan was made: its landing or staging table has the old one.
+fn moved_shape(plan: &Plan) -> Option<Error> {
+    let planned = &plan.flight.shapes;
+    let moved = plan.pairs.iter().find(|pair| planned.get(&pair.dataset) != Some(&pair.shape()))?;
+    Some(Error::SchemaMoved {
+        dataset: moved.dataset.clone(),
+        planned: planned.get(&moved.dataset).cloned().unwrap_or_else(|| "none".into()),
+        found: moved.shape(),
+    })
 }
 
 async fn resume(ground: &Ground, plan: &Plan, secondary: &mut Session) -> Result<()> {
@@ -146,7 +165,7 @@ async fn bring_home(
     loop {
         match fly(ground, &plan, secondary).await {
             Ok(()) => break,
-            Err(error) if error.class() == Class::Replan => {
+            Err(error) if is_replanned(&error, &plan) => {
                 let plans = plan.flight.plans;
                 if plans >= PLANS_MAX || !plan.flight.is_seed() {
                     // An error may have left a transaction of the leader's own open.
@@ -167,6 +186,11 @@ async fn bring_home(
     outcome.syncs += 1;
     outcome.watermark = Some(plan.flight.to);
     Ok(())
+}
+
+/// A seed whose primary was restored meanwhile has nothing to lose: it is planned anew like one whose table changed.
+fn is_replanned(error: &Error, plan: &Plan) -> bool {
+    error.class() == Class::Replan || (plan.flight.is_seed() && matches!(error, Error::PrimaryReset { .. }))
 }
 
 /// A new plan for the same seed: X is chosen anew, the local batch stays where it can.
@@ -191,7 +215,7 @@ async fn replan(ground: &Ground, old: &Plan, secondary: &mut Session) -> Result<
         batches::forget(secondary, &ground.tables, &ground.stream, old.flight.local).await?;
     }
     let generation = old.generation + 1;
-    planning::store(ground, &old.lease, secondary, &draft, generation).await?;
+    storing::store(ground, &old.lease, secondary, &draft, generation).await?;
     let Draft { flight, pairs, .. } = *draft;
     let (lease, upstream) = (old.lease.clone(), old.upstream.clone());
     Ok(Plan { flight, pairs, generation, lease, upstream })
@@ -226,7 +250,7 @@ async fn all_done(ground: &Ground, plan: &Plan, secondary: &mut Session) -> Resu
 
 async fn mark_ingested(ground: &Ground, plan: &Plan, secondary: &mut Session) -> Result<()> {
     let progress = chunks::progress(secondary, &ground.tables, &ground.stream, plan.generation).await?;
-    let state = planning::state(ground, &plan.flight, progress.rows);
+    let state = storing::state(ground, &plan.flight, progress.rows);
     let state = batches::BatchState { last_synced_primary_batch: plan.flight.from, ..state }.to_column()?;
     secondary.begin().await?;
     batches::ingested(secondary, &ground.tables, &ground.stream, plan.flight.local, &state).await?;
@@ -244,7 +268,7 @@ async fn commit(ground: &Ground, plan: &Plan, secondary: &mut Session, mut timin
     let counts = write_rows(ground, plan, secondary, progress).await?;
     timings.merge_ms = millis(began);
     let began = Instant::now();
-    let state = planning::state(ground, flight, progress.rows).to_column()?;
+    let state = storing::state(ground, flight, progress.rows).to_column()?;
     batches::commit(secondary, tables, stream, flight.local, counts, &state).await?;
     streams::land(secondary, tables, stream, flight).await?;
     chunks::clear(secondary, tables, stream).await?;

@@ -79,7 +79,11 @@ async fn work(ground: &Ground, plan: &Plan, number: usize) -> Result<()> {
     let mut primary: Option<Session> = None;
     loop {
         ground.check_stop()?;
-        let Some(claimed) = chunks::claim(&mut secondary, &ground.tables, &scope).await? else { break };
+        let Some(claimed) = chunks::claim(&mut secondary, &ground.tables, &scope).await? else {
+            // An overtaken worker claims nothing either; that must not look like an end.
+            plan.lease.fence(&mut secondary).await?;
+            break;
+        };
         // The reader is opened for the first chunk, so that idle workers cost the primary nothing.
         if primary.is_none() {
             primary = Some(ground.reader(&plan.upstream.endpoint, &format!("copy {number}")).await?);

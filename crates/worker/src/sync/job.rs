@@ -174,7 +174,7 @@ impl Tuning {
     /// Patience of the heartbeat: an answer that takes longer than a pulse is no answer.
     pub(crate) fn heartbeat_patience(&self) -> Patience {
         let pulse = self.lease / 3;
-        Patience { connect: pulse, lock: pulse, statement: pulse, silence: pulse }
+        Patience { connect: pulse, lock: pulse / 2, statement: pulse, silence: pulse }
     }
 }
 
@@ -214,7 +214,10 @@ impl Job {
         for (name, purpose) in control.into_iter().chain(of_datasets) {
             if let Some(other) = taken.insert(name.clone(), purpose.clone()) {
                 return Err(Error::setup(
-                    format!("{other} and {purpose} of platform {:?} would both be called {name}", self.platform),
+                    format!(
+                        "{other} and {purpose} of platform {:?} would both be called {name}",
+                        self.platform
+                    ),
                     "give the platform, the store or the dataset a shorter name: Postgres keeps 63 bytes",
                 ));
             }

@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::observer::{Happening, Step};
 use crate::pair::{BATCH_OUT, Holding, KEY_HASH, Pair};
 use crate::postgres::Session;
-use crate::postgres::catalog::Table;
+use crate::postgres::catalog::{RelationKind, Table};
 use crate::postgres::sql::{ident, literal};
 use crate::statements::landing::{self, IndexBuild};
 use crate::statements::seed;
@@ -249,7 +249,12 @@ async fn by_difference(
     let (deletes, present) = (counted(row.get(0))?, counted(row.get(1))?);
     limits::check_deletes(ground, &pair.names.merge, plan.flight.to, deletes, present)?;
     let empty = present == 0 && is_empty(pair, secondary).await?;
-    let dropped = if empty { drop_plain_indexes(existing, secondary).await? } else { Vec::new() };
+    // A partitioned table's indexes are more than their definition says.
+    let dropped = if empty && existing.kind == RelationKind::Table {
+        drop_plain_indexes(existing, secondary).await?
+    } else {
+        Vec::new()
+    };
     let difference = landing::by_difference(pair, plan.flight.local);
     let deleted = secondary.execute("removing rows that are gone", difference.delete).await?;
     let updated = secondary.execute("updating rows that differ", difference.update).await?;

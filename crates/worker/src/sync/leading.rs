@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -15,8 +16,8 @@ use crate::tables::migrations::migrate;
 pub(crate) struct Leadership {
     pub(crate) lease: Lease,
     pub(crate) session: Session,
-    /// Cancelled as soon as the lease is known to be lost.
-    pub(crate) lost: CancellationToken,
+    /// Says why, as soon as the lease is known to be lost.
+    pub(crate) lost: oneshot::Receiver<Error>,
     done: CancellationToken,
     heart: JoinHandle<()>,
 }
@@ -38,11 +39,12 @@ impl Leadership {
         };
         let lease = Lease::acquire(&mut session, &ground.tables, &claim, ground.observer.as_ref()).await?;
         lease.register(&mut session).await?;
-        let (done, lost) = (CancellationToken::new(), CancellationToken::new());
+        let done = CancellationToken::new();
+        let (losing, lost) = oneshot::channel();
         let heart = {
             let (lease, endpoint) = (lease.clone(), Arc::clone(job.store()));
-            let (patience, done, lost) = (job.tuning().heartbeat_patience(), done.clone(), lost.clone());
-            tokio::spawn(async move { lease.keep(endpoint, patience, done, lost).await })
+            let (patience, done) = (job.tuning().heartbeat_patience(), done.clone());
+            tokio::spawn(async move { lease.keep(endpoint, patience, done, losing).await })
         };
         Ok(Leadership { lease, session, lost, done, heart })
     }

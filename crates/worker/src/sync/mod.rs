@@ -11,6 +11,8 @@ mod merging;
 pub(crate) mod planning;
 pub(crate) mod recovery;
 pub(crate) mod retry;
+mod seeding;
+pub(crate) mod storing;
 
 use std::sync::Arc;
 

@@ -1,30 +1,23 @@
-//! Decides what the next sync is, and stores it before a row moves.
-
-use std::sync::Arc;
+//! Decides what the next sync is.
 
 use sqlx::Row;
 
 use milestream_core::catch_up;
-use milestream_core::chunk::{self, ChunkBounds, ChunkSize, DeltaRange};
+use milestream_core::chunk::{ChunkBounds, DeltaRange};
 use milestream_core::milestone::{LocalBatch, PrimaryBatch};
 
-use super::ground::Ground;
-use super::job::{Job, PrimaryChoice, SeedStrategy, Upstream};
+use super::job::{Job, PrimaryChoice, Upstream};
+use super::seeding;
 use crate::error::{Error, Result};
 use crate::pair::{Holding, Pair};
-use crate::postgres::catalog::{self, RelationKind, Table};
-use crate::postgres::read::{Expectation, PlannedLeaf, Relation, SYSTEM, metrics_table};
+use crate::postgres::Session;
+use crate::postgres::catalog::{self, Table};
+use crate::postgres::read::{Expectation, Relation, SYSTEM, metrics_table};
 use crate::postgres::sql::assembled;
-use crate::postgres::{Endpoint, Session};
 use crate::schema::{self, Difference};
-use crate::statements::{landing, merge, seed};
-use crate::tables::batches::{self, BatchState, CommittedBatch, JobState};
-use crate::tables::chunks::{self, PlannedChunk};
-use crate::tables::lease::Lease;
-use crate::tables::streams::{self, Flight, StreamRow};
-
-/// Keys sampled for each chunk of the keys strategy: boundaries within a few percent of even.
-const SAMPLE_KEYS_PER_CHUNK: u64 = 30;
+use crate::tables::batches::{self, CommittedBatch};
+use crate::tables::chunks::PlannedChunk;
+use crate::tables::streams::{Flight, StreamRow};
 
 /// What the next sync is.
 #[derive(Debug)]
@@ -148,9 +141,31 @@ pub(crate) async fn decide(
         }
     };
     let (pairs, tables) = pairs(job, upstream, primary, secondary).await?;
+    if let Some(watermark) = target.from {
+        require_merge_tables(job, &pairs, watermark)?;
+    }
     draft(job, upstream, primary, secondary, system, metrics, target, pairs, &tables)
         .await
         .map(Decision::Sync)
+}
+
+/// An increment cannot bring a dataset that the stream did not have at its watermark: what it held by then would be
+/// missing without a word.
+fn require_merge_tables(job: &Job, pairs: &[Pair], watermark: PrimaryBatch) -> Result<()> {
+    let new: Vec<_> = pairs
+        .iter()
+        .filter(|pair| pair.existing.is_none())
+        .map(|pair| {
+            format!(
+                "  {}: no table on the secondary, though the stream holds batch {watermark}",
+                pair.dataset
+            )
+        })
+        .collect();
+    if new.is_empty() {
+        return Ok(());
+    }
+    Err(Error::Schema { stream: job.stream_key(), differences: new.join("\n") })
 }
 
 /// From where to where a sync goes.
@@ -327,10 +342,7 @@ async fn draft(
     for (pair, table) in pairs.iter().zip(tables) {
         let mut relation = relation(pair, table.kind.is_lockable());
         if is_seed {
-            chunks.extend(
-                seed_chunks(job, &primary.endpoint.clone(), primary, pair, table, &target, &mut relation)
-                    .await?,
-            );
+            chunks.extend(seeding::chunks(job, primary, pair, table, target.to, &mut relation).await?);
         } else {
             chunks.push(PlannedChunk {
                 dataset: pair.dataset.clone(),
@@ -359,6 +371,7 @@ async fn draft(
         started_us: now_us(secondary).await?,
         retries: 0,
         plans: 1,
+        shapes: pairs.iter().map(|pair| (pair.dataset.clone(), pair.shape())).collect(),
     };
     let missing_indexes = tables.iter().flat_map(|table| missing_indexes(table, is_seed)).collect();
     Ok(Box::new(Draft {
@@ -395,61 +408,6 @@ async fn now_us(session: &mut Session) -> Result<i64> {
     Ok(row.map_or(0, |row| row.get(0)))
 }
 
-async fn seed_chunks(
-    job: &Job,
-    endpoint: &Arc<Endpoint>,
-    primary: &mut Session,
-    pair: &Pair,
-    table: &Table,
-    target: &Target,
-    relation: &mut Relation,
-) -> Result<Vec<PlannedChunk>> {
-    let size = ChunkSize { rows_target: job.tuning.seed_chunk_rows, ..ChunkSize::default() };
-    let planned = |bounds| PlannedChunk { dataset: pair.dataset.clone(), bounds };
-    let by_blocks = match job.tuning.seed_strategy {
-        SeedStrategy::Keys => false,
-        SeedStrategy::Auto => table.kind.is_lockable(),
-        SeedStrategy::Blocks if table.kind.is_lockable() => true,
-        SeedStrategy::Blocks => {
-            return Err(Error::Unlockable {
-                endpoint: endpoint.to_string(),
-                table: table.qualified(),
-                kind: table.kind.name().into(),
-                reason: "it has no blocks and cannot be locked; with `seed_strategy = \"keys\"` it can be read, but a rewrite below it goes unseen".into(),
-            });
-        }
-    };
-    if table.kind == RelationKind::Other {
-        return Err(Error::MissingTable { endpoint: endpoint.to_string(), table: table.qualified() });
-    }
-    if !by_blocks {
-        let estimated = estimate(table);
-        let wanted = estimated.div_ceil(size.rows_target.max(1)).saturating_mul(SAMPLE_KEYS_PER_CHUNK);
-        let statement = seed::sample(pair, target.to, wanted, estimated, table.kind.is_lockable());
-        let rows = primary.ask("sampling keys", statement).await?;
-        let sample: Vec<Vec<String>> =
-            rows.iter().map(|row| (0..pair.key.len()).map(|at| row.get(at)).collect()).collect();
-        let ranges = chunk::plan_keys(&sample, estimated, size);
-        return Ok(ranges.into_iter().map(|range| planned(ChunkBounds::Keys(range))).collect());
-    }
-    let leaves = catalog::leaves(primary, table).await?;
-    relation.leaves = leaves
-        .iter()
-        .map(|leaf| PlannedLeaf { table: leaf.table.clone(), filenode: leaf.filenode.clone() })
-        .collect();
-    let leaves: Vec<_> = leaves
-        .into_iter()
-        .map(|leaf| chunk::Leaf {
-            table: leaf.table,
-            oid: leaf.oid,
-            blocks: leaf.blocks,
-            rows_estimated: leaf.rows_estimated.map(rounded),
-        })
-        .collect();
-    let blocks = chunk::plan_blocks(&leaves, size).into_iter().map(ChunkBounds::Blocks);
-    Ok(blocks.chain([ChunkBounds::Sweep]).map(planned).collect())
-}
-
 /// Rows and bytes that the sync is expected to move.
 fn estimates(target: &Target, tables: &[Table]) -> (u64, u64) {
     let rows: u64 = tables.iter().map(estimate).sum();
@@ -470,7 +428,7 @@ pub(crate) fn estimate(table: &Table) -> u64 {
 }
 
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a non-negative estimate")]
-fn rounded(rows: f64) -> u64 {
+pub(super) fn rounded(rows: f64) -> u64 {
     rows.max(0.0) as u64
 }
 
@@ -483,54 +441,4 @@ fn missing_indexes(table: &Table, is_seed: bool) -> Vec<String> {
         .filter(|column| table.index_on(&[column]).is_none())
         .map(|column| format!("create index on {} ({column});", table.qualified()))
         .collect()
-}
-
-/// Stores a draft: plan, chunks, landing or staging tables and the started batch, in one fenced transaction.
-pub(crate) async fn store(
-    ground: &Ground,
-    lease: &Lease,
-    secondary: &mut Session,
-    draft: &Draft,
-    generation: i32,
-) -> Result<()> {
-    let flight = &draft.flight;
-    let (tables, stream) = (&ground.tables, ground.stream.as_str());
-    secondary.begin().await?;
-    for pair in &draft.pairs {
-        if flight.is_seed() {
-            for statement in landing::create(pair, flight.local) {
-                secondary.execute("creating the landing table", statement).await?;
-            }
-        } else {
-            for statement in landing::create_staging(pair) {
-                secondary.execute("creating the staging table", statement).await?;
-            }
-            secondary.execute("clearing the staging table", merge::clear_staged(pair, flight.local)).await?;
-        }
-    }
-    batches::start(secondary, tables, stream, flight.local, &started_state(ground, flight)?).await?;
-    streams::store_flight(secondary, tables, stream, flight, generation).await?;
-    chunks::store(secondary, tables, stream, generation, &draft.chunks).await?;
-    lease.fence(secondary).await?;
-    secondary.commit("committing the plan").await
-}
-
-/// The batch's state while it is in flight: the watermark is still the old one.
-fn started_state(ground: &Ground, flight: &Flight) -> Result<String> {
-    BatchState { last_synced_primary_batch: flight.from, ..state(ground, flight, 0) }.to_column()
-}
-
-/// The batch's state with `rows` landed so far.
-pub(crate) fn state(ground: &Ground, flight: &Flight, rows: u64) -> BatchState {
-    BatchState {
-        all_datasets: ground.job.stream.datasets.iter().map(|dataset| dataset.name.clone()).collect(),
-        current_dataset_index: 0,
-        current_offset: 0,
-        schema_versions: Some(schema::versions(&ground.job.stream)),
-        job_state: JobState { is_seed_batch: Some(flight.is_seed()), remote_batch_id: Some(flight.to) },
-        last_synced_primary_batch: Some(flight.to),
-        is_seed_phase: flight.is_seed(),
-        seed_offset: if flight.is_seed() { rows } else { 0 },
-        seed_chunk_size: ground.job.tuning.seed_chunk_rows,
-    }
 }

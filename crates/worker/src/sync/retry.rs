@@ -15,6 +15,8 @@ pub(crate) struct Budget {
     pauses: ExponentialBuilder,
     backoff: ExponentialBackoff,
     began: Option<Instant>,
+    /// When a try failed last.
+    failed: Option<Instant>,
     tries: usize,
     last: String,
     /// Chunks and syncs made durable so far; grows while an attempt runs.
@@ -36,6 +38,7 @@ impl Budget {
             backoff: pauses.build(),
             pauses,
             began: None,
+            failed: None,
             tries: 0,
             last: String::new(),
             durable: AtomicU64::new(0),
@@ -72,6 +75,11 @@ impl Budget {
     /// # Errors
     /// `BudgetSpent`, with the error inside.
     pub(crate) fn spend(&mut self, error: Error) -> Result<Duration> {
+        // A try that worked for longer than the window before it failed is no sign that nothing works.
+        if self.failed.is_some_and(|failed| failed.elapsed() > self.window) {
+            self.renew();
+        }
+        self.failed = Some(Instant::now());
         let began = *self.began.get_or_insert_with(Instant::now);
         self.tries += 1;
         self.last = error.to_string();

@@ -183,6 +183,18 @@ pub(crate) async fn start(
     }
 }
 
+/// Makes room for the batch of a seed: a stream without a watermark holds nothing, whatever its batches were.
+pub(crate) async fn take_over(
+    session: &mut Session,
+    tables: &ControlTables,
+    stream: &str,
+    batch: LocalBatch,
+) -> Result<()> {
+    let delete = format!("delete from {} where key = $1 and batch_id = $2", tables.batch_metrics);
+    let query = sqlx::query(assembled(delete)).bind(stream).bind(batch.0);
+    session.run("making room for a seed's batch", query).await.map(|_| ())
+}
+
 /// Forgets a batch that was started and will not be finished under this id.
 pub(crate) async fn forget(
     session: &mut Session,

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::Row;
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::ControlTables;
@@ -16,6 +17,9 @@ use crate::observer::{Notice, NoticeKind, Observer};
 use crate::postgres::session::{Backend, Patience};
 use crate::postgres::sql::assembled;
 use crate::postgres::{Endpoint, Session};
+
+/// SQLSTATE of a lock that did not come within `lock_timeout`.
+const LOCK_NOT_AVAILABLE: &str = "55P03";
 
 /// Who asks for a lease, and for how long.
 #[derive(Clone, Debug)]
@@ -119,7 +123,7 @@ impl Lease {
         held.map(|_| ()).ok_or_else(|| self.fenced())
     }
 
-    /// Renews the lease until `done`; cancels `lost` as soon as it is known to be lost.
+    /// Renews the lease until `done`; says through `lost` when it was taken over or could not be renewed in time.
     ///
     /// Runs on a connection of its own. A broken connection is made again as long as the lease may still stand.
     pub(crate) async fn keep(
@@ -127,7 +131,7 @@ impl Lease {
         endpoint: Arc<Endpoint>,
         patience: Patience,
         done: CancellationToken,
-        lost: CancellationToken,
+        lost: oneshot::Sender<Error>,
     ) {
         let pulse = self.claim.duration / 3;
         let mut session: Option<Session> = None;
@@ -140,15 +144,22 @@ impl Lease {
             let renewal = self.renew_over(&mut session, &endpoint, patience);
             match tokio::time::timeout(pulse, renewal).await {
                 Ok(Ok(())) => last_renewed = tokio::time::Instant::now(),
+                // A transaction of our own holds the row, so nobody else can have it.
+                Ok(Err(error)) if error.sqlstate().as_deref() == Some(LOCK_NOT_AVAILABLE) => {
+                    last_renewed = tokio::time::Instant::now();
+                }
                 Ok(Err(error)) if error.class() == Class::Busy => {
-                    lost.cancel();
+                    // Whoever led has ended already if nobody listens.
+                    let _ = lost.send(error);
                     break;
                 }
                 // A connection that broke or hangs is made again at the next pulse.
                 Ok(Err(_)) | Err(_) => session = None,
             }
-            if last_renewed.elapsed() > self.claim.duration {
-                lost.cancel();
+            let unrenewed = last_renewed.elapsed();
+            if unrenewed > self.claim.duration {
+                let (stream, unrenewed_ms) = (self.claim.stream.clone(), unrenewed.as_millis());
+                let _ = lost.send(Error::LeaseLapsed { stream, unrenewed_ms });
                 break;
             }
         }

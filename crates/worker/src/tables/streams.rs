@@ -1,5 +1,7 @@
 //! `{platform}_sync_stream`: where a stream stands.
 
+use std::collections::BTreeMap;
+
 use sqlx::Row;
 
 use milestream_core::milestone::{BatchRange, LocalBatch, PrimaryBatch};
@@ -29,6 +31,8 @@ pub(crate) struct Flight {
     pub(crate) retries: i32,
     /// Plans made so far for this sync; a seed whose table changes under it is planned anew.
     pub(crate) plans: i32,
+    /// Columns, types and key of each dataset when the plan was made.
+    pub(crate) shapes: BTreeMap<String, String>,
 }
 
 impl Flight {

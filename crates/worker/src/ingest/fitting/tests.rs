@@ -49,6 +49,7 @@ fn job(strategy: Scd) -> IngestJob {
 
 fn table(columns: &[(&str, &str)], key: &[&str]) -> Table {
     let column = |(name, sql_type): &(&str, &str)| Column {
+        loose: false,
         name: (*name).to_owned(),
         sql_type: (*sql_type).to_owned(),
         nullable: !key.contains(name),

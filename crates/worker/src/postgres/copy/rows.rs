@@ -122,6 +122,9 @@ impl Rows {
         let Some(ends) = field_ends(&self.pending, fields)? else { return Ok(None) };
         let row_end = ends.last().copied().unwrap_or(2);
         let row = self.pending.split_to(row_end).freeze();
+        if fields < self.leading {
+            return Err(malformed("fewer fields than the key has"));
+        }
         let leading_end = if self.leading == 0 { 2 } else { ends[self.leading - 1] };
         let mut leading = Vec::with_capacity(self.leading);
         let mut start = 2;

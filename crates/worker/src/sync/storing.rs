@@ -1,0 +1,130 @@
+//! Stores a plan before a row moves: its chunks, the tables it fills and the started batch, in one transaction.
+
+use sqlx::Row;
+
+use super::ground::Ground;
+use super::planning::Draft;
+use crate::error::{Error, Result};
+use crate::observer::NoticeKind;
+use crate::pair::Pair;
+use crate::postgres::sql::ident;
+use crate::postgres::{Session, catalog};
+use crate::schema;
+use crate::staging::fits;
+use crate::statements::{landing, merge};
+use crate::tables::batches::{self, BatchState, JobState};
+use crate::tables::chunks;
+use crate::tables::lease::Lease;
+use crate::tables::streams::{self, Flight};
+
+/// Stores a draft: plan, chunks, landing or staging tables and the started batch, in one fenced transaction.
+pub(crate) async fn store(
+    ground: &Ground,
+    lease: &Lease,
+    secondary: &mut Session,
+    draft: &Draft,
+    generation: i32,
+) -> Result<()> {
+    let flight = &draft.flight;
+    let (tables, stream) = (&ground.tables, ground.stream.as_str());
+    secondary.begin().await?;
+    for pair in &draft.pairs {
+        if flight.is_seed() {
+            create_landing(pair, flight, secondary).await?;
+        } else {
+            prepare_staging(ground, pair, flight, secondary).await?;
+        }
+    }
+    if flight.is_seed() {
+        // A mirror that is seeded again takes its batch over from its former life.
+        batches::take_over(secondary, tables, stream, flight.local).await?;
+    }
+    batches::start(secondary, tables, stream, flight.local, &started_state(ground, flight)?).await?;
+    streams::store_flight(secondary, tables, stream, flight, generation).await?;
+    chunks::store(secondary, tables, stream, generation, &draft.chunks).await?;
+    lease.fence(secondary).await?;
+    secondary.commit("committing the plan").await
+}
+
+async fn create_landing(pair: &Pair, flight: &Flight, secondary: &mut Session) -> Result<()> {
+    for statement in landing::create(pair, flight.local) {
+        secondary.execute("creating the landing table", statement).await?;
+    }
+    if pair.existing.is_none() {
+        require_free_names(pair, secondary).await?;
+    }
+    Ok(())
+}
+
+/// The indexes of the table to be must not have names of another table's: `create index if not exists` would take
+/// those for its own.
+async fn require_free_names(pair: &Pair, secondary: &mut Session) -> Result<()> {
+    for build in std::iter::once(landing::key_index(pair)).chain(landing::plain_indexes(pair)) {
+        let question = sqlx::query(
+            "select c.oid::regclass::text, coalesce((select x.indrelid::regclass::text from pg_index x \
+             where x.indexrelid = c.oid), 'no table') from pg_class c where c.oid = to_regclass($1)",
+        );
+        let row = secondary.row("looking for a name", question.bind(ident(&build.name))).await?;
+        if let Some(row) = row {
+            let (name, table): (String, String) = (row.get(0), row.get(1));
+            return Err(Error::setup(
+                format!(
+                    "{}: {name} (of {table}) has the name that an index of {} will have",
+                    secondary.endpoint,
+                    ident(&pair.names.merge)
+                ),
+                format!(
+                    "rename it, for example: alter index {name} rename to {}",
+                    ident(&format!("{}_old", build.name))
+                ),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// A staging table of another shape, one that DataSurface made or that this platform ingested with, is made anew:
+/// what it holds is scratch.
+async fn prepare_staging(
+    ground: &Ground,
+    pair: &Pair,
+    flight: &Flight,
+    secondary: &mut Session,
+) -> Result<()> {
+    let existing = catalog::find(secondary, &pair.names.staging).await?;
+    let (own, key) = (landing::staged_columns(pair), landing::staging_key(pair));
+    if existing.as_ref().is_some_and(|table| fits(pair, table, &own, &key)) {
+        let clear = merge::clear_staged(pair, flight.local);
+        return secondary.execute("clearing the staging table", clear).await.map(|_| ());
+    }
+    if existing.is_some() {
+        let text = format!("{} had another shape and is made anew", ident(&pair.names.staging));
+        ground.notice(NoticeKind::Warning, text);
+        let drop = format!("drop table {}", ident(&pair.names.staging));
+        secondary.execute("dropping a staging table of another shape", drop).await?;
+    }
+    for statement in landing::create_staging(pair) {
+        secondary.execute("creating the staging table", statement).await?;
+    }
+    Ok(())
+}
+
+/// The batch's state while it is in flight: the watermark is still the old one.
+fn started_state(ground: &Ground, flight: &Flight) -> Result<String> {
+    BatchState { last_synced_primary_batch: flight.from, ..state(ground, flight, 0) }.to_column()
+}
+
+/// The batch's state with `rows` landed so far.
+pub(crate) fn state(ground: &Ground, flight: &Flight, rows: u64) -> BatchState {
+    BatchState {
+        all_datasets: ground.job.stream.datasets.iter().map(|dataset| dataset.name.clone()).collect(),
+        current_dataset_index: 0,
+        current_offset: 0,
+        schema_versions: Some(schema::versions(&ground.job.stream)),
+        job_state: JobState { is_seed_batch: Some(flight.is_seed()), remote_batch_id: Some(flight.to) },
+        last_synced_primary_batch: Some(flight.to),
+        is_seed_phase: flight.is_seed(),
+        seed_offset: if flight.is_seed() { rows } else { 0 },
+        seed_chunk_size: ground.job.tuning.seed_chunk_rows,
+    }
+}
