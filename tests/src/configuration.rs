@@ -20,9 +20,11 @@ impl Configuration {
         let configuration = Configuration { directory };
         let stream = world.stream();
         configuration.write("datastore.json", &datastore(&stream).to_string());
-        for (platform, strategy, database) in
-            [(PRIMARY, "batch_milestoned", "primary"), ("Edge", "live_only", "secondary"), ("Archive", "batch_milestoned", "secondary")]
-        {
+        for (platform, strategy, database) in [
+            (PRIMARY, "batch_milestoned", "primary"),
+            ("Edge", "live_only", "secondary"),
+            ("Archive", "batch_milestoned", "secondary"),
+        ] {
             let provider = provider(world, platform, strategy, database);
             configuration.write(&format!("provider_{platform}.json"), &provider.to_string());
         }
