@@ -275,20 +275,25 @@ async fn a_pooler_that_drops_settings_is_refused() {
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = nobody.local_addr().unwrap().port();
     drop(nobody);
+    let users = place.path().join("users.txt");
+    std::fs::write(&users, format!("\"{}\" \"\"\n", world.server.superuser())).unwrap();
     let configuration = format!(
         "[databases]\n* = host=127.0.0.1 port={}\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\n\
-         pool_mode = transaction\nauth_type = any\nignore_startup_parameters = extra_float_digits,options\nunix_socket_dir =\n",
-        world.server.port()
+         pool_mode = transaction\nauth_type = trust\nauth_file = {}\nunix_socket_dir =\n\
+         ignore_startup_parameters = extra_float_digits,options\n",
+        world.server.port(),
+        users.display()
     );
     let file = place.path().join("pgbouncer.ini");
     std::fs::write(&file, configuration).unwrap();
-    let mut pooler = tokio::process::Command::new(pgbouncer)
-        .arg("-u")
-        .arg("nobody")
-        .arg(&file)
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap();
+    let mut command = tokio::process::Command::new(pgbouncer);
+    if rustix::process::geteuid().is_root() {
+        // It refuses to run as root, as the server does.
+        std::fs::set_permissions(place.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        command.args(["-u", "nobody"]);
+    }
+    let null = std::process::Stdio::null;
+    let mut pooler = command.arg(&file).stdout(null()).stderr(null()).kill_on_drop(true).spawn().unwrap();
     let mut job = world.job("Edge", Holding::LiveOnly);
     let mut endpoint = world.endpoint("primary Hub", "primary");
     endpoint.port = port;

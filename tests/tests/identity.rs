@@ -4,8 +4,8 @@
 
 use std::sync::Arc;
 
-use milestream_tests::{Table, World, inserts, updates};
-use milestream_worker::observer::{Step, Unobserved};
+use milestream_tests::{At, Table, Tape, World, inserts, updates};
+use milestream_worker::observer::{NoticeKind, Observers, Step, Unobserved};
 use milestream_worker::sync::{Job, Until};
 use milestream_worker::{Class, Error, Holding};
 
@@ -82,8 +82,12 @@ async fn another_database_with_the_same_batches_is_another_primary() {
     assert!(error.to_string().contains("it was database"), "{error}");
 }
 
+/// The primary's record of all its batches, written again.
+const WRITTEN_AGAIN: &str =
+    "update hub_batch_metrics set batch_start_time = batch_start_time - interval '1 hour'";
+
 #[tokio::test]
-async fn a_primary_reset_between_two_chunks_is_noticed_before_the_next_is_read() {
+async fn a_seed_whose_primary_is_reset_between_two_chunks_is_planned_anew() {
     let world = World::new(vec![Table::people().sparse()]).await;
     let mut world = world.with_tuning(|tuning| {
         tuning.seed_chunk_rows = 10;
@@ -91,16 +95,27 @@ async fn a_primary_reset_between_two_chunks_is_noticed_before_the_next_is_read()
     });
     world.commit(inserts("people", 0..40)).await;
     let job = world.job("Edge", Holding::LiveOnly);
-    let script =
-        world.script(Step::ChunkCommitted, ["update hub_batch_metrics set records_inserted = 7".to_owned()]);
-    let error = world.sync_with(&job, Until::CaughtUp, script).await.unwrap_err();
-    assert!(matches!(error, Error::PrimaryReset { .. }), "{error}");
-    assert_eq!(world.watermark(&job).await, None);
-    let done = format!(
-        "select count(*) from {} where status = 'done'",
-        milestream_tests::control(&job, "sync_chunk")
-    );
-    assert_eq!(world.number(done).await, 1);
+    let tape = Arc::new(Tape::default());
+    let script = world.script(Step::ChunkCommitted, [WRITTEN_AGAIN.to_owned()]);
+    let observer = Observers::default().and(tape.clone()).and(script);
+    world.sync_with(&job, Until::CaughtUp, Arc::new(observer)).await.unwrap();
+    let replanned = tape.notices(NoticeKind::Replanned);
+    assert!(replanned.len() == 1 && replanned[0].contains("was reset or restored"), "{replanned:?}");
+    world.assert_holds(&job, 1).await;
+}
+
+#[tokio::test]
+async fn an_increment_whose_primary_is_reset_while_it_is_away_is_not_gone_on_with() {
+    for holding in BOTH {
+        let (world, mut job) = one_behind(holding).await;
+        job.tuning.seed_chunk_rows = 2;
+        let stop = Arc::new(At::stop(Step::ChunkCommitted, 1));
+        world.sync_with(&job, Until::CaughtUp, stop).await.unwrap_err();
+        world.expire_lease(&job).await;
+        world.execute("primary", WRITTEN_AGAIN).await;
+        let error = refused(&world, &job).await;
+        assert!(matches!(error, Error::PrimaryReset { .. }), "{error}");
+    }
 }
 
 /// Versions vanish from the primary's history; the ledger says which.

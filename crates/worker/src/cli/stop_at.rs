@@ -6,10 +6,14 @@
 use std::io::Write;
 use std::str::FromStr;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use rustix::process::{Signal, getpid, kill_process};
 
 use crate::observer::{Answer, Event, Happening, Observer, Step, Verdict};
+
+/// Time for a stop signal to reach every thread, on a machine that is busy.
+const TAKING_HOLD: Duration = Duration::from_millis(200);
 
 /// A step, and which of its occurrences is meant, counted from 1 over all streams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,7 +72,11 @@ fn stop(event: &Event, occurrence: u64) {
     let _ = writeln!(stderr, "{}", line(event, occurrence)).and_then(|()| stderr.flush());
     if let Err(error) = kill_process(getpid(), Signal::STOP) {
         tracing::error!(%error, "the process could not stop itself");
+        return;
     }
+    // The signal may be taken by another thread first; this one must not run on to its commit meanwhile. It is
+    // stopped in its sleep, and wakes when the process is continued.
+    std::thread::sleep(TAKING_HOLD);
 }
 
 fn line(event: &Event, occurrence: u64) -> String {
