@@ -53,7 +53,7 @@ pub(crate) async fn run(options: &Options, stop: CancellationToken) -> Result<()
         None => Flights::embedded()?,
     };
     println!("{} flights of 2013; starting a source, a primary and two secondaries …", flights.count());
-    let stage = Stage::set(options.postgres_bin.clone()).await?;
+    let stage = Box::pin(Stage::set(options.postgres_bin.clone())).await?;
     let played = tokio::select! {
         played = Box::pin(play(&stage, flights, &stop)) => played,
         () = stop.cancelled() => Err(Error::Stopped),
