@@ -10,13 +10,13 @@ use milestream_worker::{Endpoint, Error, Holding, TlsMode};
 /// A world whose server has a certificate for `localhost`, and the file of that certificate.
 async fn world_with_certificate() -> (World, tempfile::NamedTempFile) {
     let rcgen::CertifiedKey { cert, signing_key } =
-        rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
     let tls = Tls { certificate_pem: cert.pem(), key_pem: signing_key.serialize_pem() };
     let server = ServerOptions { tls: Some(tls), ..ServerOptions::named("tls") };
     let mut world = World::of(Setting { server, ..Setting::default() }, vec![Table::people()]).await;
     world.commit(inserts("people", 0..50)).await;
-    let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), cert.pem()).unwrap();
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), cert.pem()).expect("a written file");
     (world, file)
 }
 
