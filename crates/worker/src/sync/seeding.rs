@@ -17,6 +17,8 @@ use crate::tables::chunks::PlannedChunk;
 
 /// Keys sampled for each chunk of the keys strategy: boundaries within a few percent of even.
 const SAMPLE_KEYS_PER_CHUNK: u64 = 30;
+/// Keys sampled at least: a small share of the pages of a small table may well be none of them.
+const SAMPLE_KEYS_MIN: u64 = 5_000;
 
 /// The chunks of a dataset's seed as of `x`; notes the files of the leaves in `relation`.
 ///
@@ -92,7 +94,10 @@ async fn by_keys(
     size: ChunkSize,
 ) -> Result<Vec<ChunkBounds>> {
     let estimated = estimate(table);
-    let wanted = estimated.div_ceil(size.rows_target.max(1)).saturating_mul(SAMPLE_KEYS_PER_CHUNK);
+    let wanted = estimated
+        .div_ceil(size.rows_target.max(1))
+        .saturating_mul(SAMPLE_KEYS_PER_CHUNK)
+        .max(SAMPLE_KEYS_MIN);
     let statement = seed::sample(pair, x, wanted, estimated, table.kind.is_lockable());
     let rows = primary.ask("sampling keys", statement).await?;
     let mut sample = Vec::with_capacity(rows.len());
