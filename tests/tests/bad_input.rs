@@ -232,7 +232,7 @@ async fn a_null_in_the_key_of_a_view_is_refused() {
     world.execute("primary", hide).await;
     let error = refused(&world, &world.job("Edge", Holding::LiveOnly)).await;
     assert_eq!(error.class(), Class::Blocked);
-    assert!(error.to_string().contains("null value in column \"id\""), "{error}");
+    assert!(error.to_string().contains("people: a row of the primary has a NULL in its key"), "{error}");
 }
 
 #[tokio::test]

@@ -10,7 +10,8 @@ use milestream_core::milestone::PrimaryBatch;
 use crate::error::{Error, Result};
 use crate::pair::{Holding, Pair};
 use crate::postgres::copy::{Format, Rows, Source};
-use crate::postgres::read::Expectation;
+use crate::postgres::read::{Expectation, metrics_table};
+use crate::postgres::sql::ident;
 use crate::postgres::{Endpoint, Session};
 use crate::statements::compare;
 use crate::sync::{Job, planning};
@@ -30,7 +31,8 @@ pub struct Equal {
 /// # Errors
 /// `Diverged` with the first row that differs, on either side; `Setup` when the stream was never synced.
 pub async fn compare_rows(job: &Arc<Job>) -> Result<Equal> {
-    let mut secondary = Session::connect(&job.secondary, "compare", job.tuning.reading_patience()).await?;
+    let mut secondary =
+        Session::connect_reader(&job.secondary, "compare", job.tuning.reading_patience()).await?;
     let row = streams::load(&mut secondary, &job.tables(), &job.stream_key()).await?;
     let Some(watermark) = row.watermark else {
         let what = format!("stream {:?} of {} was never synced", job.stream_key(), job.platform);
@@ -40,8 +42,13 @@ pub async fn compare_rows(job: &Arc<Job>) -> Result<Equal> {
     let mut primary = reader(job, &upstream.endpoint).await?;
     let (pairs, tables) = planning::pairs(job, upstream, &mut primary, &mut secondary).await?;
     let identity = row.identity.ok_or_else(|| Error::invariant("a watermark", "it has no identity"))?;
-    let begin = "begin isolation level repeatable read read only";
-    secondary.execute("opening a snapshot", begin.into()).await?;
+    // Locked before the snapshot is taken, as on the primary: a reveal or a rewrite cannot come in between.
+    let tables_of_ours: Vec<_> = pairs.iter().map(|pair| ident(&pair.names.merge)).collect();
+    let begin = format!(
+        "begin isolation level repeatable read read only; lock table {} in access share mode",
+        tables_of_ours.join(", ")
+    );
+    secondary.execute("opening a snapshot", begin).await?;
     let held = streams::load(&mut secondary, &job.tables(), &job.stream_key()).await?.watermark;
     if held != Some(watermark) {
         return Err(Error::setup("the secondary moved on while it was compared", "compare again"));
@@ -51,7 +58,7 @@ pub async fn compare_rows(job: &Arc<Job>) -> Result<Equal> {
         let relation = planning::relation(pair, table.kind.is_lockable());
         let expectation = Expectation {
             system: identity.system.clone(),
-            metrics_table: crate::postgres::read::metrics_table(&upstream.platform),
+            metrics_table: metrics_table(&upstream.platform),
             stream_key: job.stream_key(),
             batches: vec![identity.batch.clone()],
             relations: vec![relation],
@@ -67,7 +74,7 @@ pub async fn compare_rows(job: &Arc<Job>) -> Result<Equal> {
 }
 
 async fn reader(job: &Job, endpoint: &Arc<Endpoint>) -> Result<Session> {
-    Session::connect(endpoint, "compare", job.tuning.reading_patience()).await
+    Session::connect_reader(endpoint, "compare", job.tuning.reading_patience()).await
 }
 
 async fn compare_dataset(
@@ -103,7 +110,7 @@ fn difference(
     };
     let versions = if pair.holding == Holding::Mirror { "versions" } else { "rows" };
     Error::Diverged {
-        table: crate::postgres::sql::ident(&pair.names.merge),
+        table: ident(&pair.names.merge),
         seen: format!(
             "in key order the first {versions} that differ as of batch {watermark} are, on the primary: {}; here: {}",
             shown(wanted),

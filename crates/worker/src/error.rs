@@ -1,12 +1,10 @@
 //! Everything that can go wrong in the worker, with its class, its exit code and what to do about it.
 
+mod policy;
+
 use std::time::Duration;
 
 use milestream_core::milestone::PrimaryBatch;
-
-/// How a stream is seeded again, for advice.
-const SEED_AGAIN: &str = "to seed the stream again, delete its row from the secondary's `{platform}_sync_stream` and sync: \
-                          its tables stay and are brought to the primary's state by difference";
 
 /// The worker's result.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -333,111 +331,6 @@ pub enum Class {
 }
 
 impl Error {
-    /// The class decides between retry, halt and report. Exhaustive on purpose: a new error must be classed.
-    pub fn class(&self) -> Class {
-        match self {
-            Error::Unreachable { .. }
-            | Error::Stalled { .. }
-            | Error::LeaseLapsed { .. }
-            | Error::Lagging { .. }
-            | Error::Injected { .. } => Class::Transient,
-            Error::Statement { source, .. } => class_of_driver_error(source),
-            Error::Rewritten { .. } | Error::Miscounted { .. } | Error::SchemaMoved { .. } => Class::Replan,
-            Error::Busy { .. } | Error::Fenced { .. } => Class::Busy,
-            Error::Stopped | Error::Abandoned { .. } => Class::Stopped,
-            Error::Refused { .. }
-            | Error::Tls { .. }
-            | Error::Pooler { .. }
-            | Error::TooOld { .. }
-            | Error::Encodings { .. }
-            | Error::MissingTable { .. }
-            | Error::MissingRight { .. }
-            | Error::Unlockable { .. }
-            | Error::Schema { .. }
-            | Error::HashCollision { .. }
-            | Error::SeedUnstable { .. }
-            | Error::PrimaryReset { .. }
-            | Error::Pruned { .. }
-            | Error::Diverged { .. }
-            | Error::TooManyDeletes { .. }
-            | Error::BudgetSpent { .. }
-            | Error::Setup { .. } => Class::Blocked,
-            Error::Invariant { .. } => Class::Bug,
-        }
-    }
-
-    /// The process's exit code: 1 a person must act, 2 the set-up is wrong, 3 busy, 4 tried long enough, 5 stopped as
-    /// asked, 70 a bug.
-    pub fn exit_code(&self) -> u8 {
-        match self {
-            Error::Setup { .. } => 2,
-            Error::BudgetSpent { .. } => 4,
-            error => match error.class() {
-                Class::Blocked | Class::Replan => 1,
-                Class::Busy => 3,
-                Class::Transient => 4,
-                Class::Stopped => 5,
-                Class::Bug => 70,
-            },
-        }
-    }
-
-    /// What to do next, in a sentence or two.
-    pub fn advice(&self) -> String {
-        match self {
-            Error::Unreachable { .. } => {
-                "check that the server runs and that host and port in the model (or `endpoints` in milestream.toml) are right; \
-                 a sync in flight is kept and goes on when the server is back"
-                    .into()
-            }
-            Error::Refused { .. } => {
-                "check the database's name in the model, the credential's _USER and _PASSWORD variables (or the files in the secrets directory), and the server's pg_hba.conf".into()
-            }
-            Error::Tls { .. } => {
-                "give the server's root certificate with `tls_root_cert`, or ask by name for less with `tls = \"require\"` or `\"disable\"`".into()
-            }
-            Error::Pooler { .. } => "connect to the server itself, or to a pool in session mode that passes start-up options on".into(),
-            Error::TooOld { .. } => "upgrade the server".into(),
-            Error::Encodings { .. } => "move one of the databases to the encoding of the other (UTF8 by preference)".into(),
-            Error::Statement { source, .. } => advice_for_driver_error(source),
-            Error::LeaseLapsed { .. } => "the link to the secondary or the server hangs; the sync goes on by itself".into(),
-            Error::Lagging { .. } => "the sync goes on by itself when the standby has caught up".into(),
-            Error::Stalled { .. } => "the link or the server hangs; the sync goes on by itself when it answers again".into(),
-            Error::MissingTable { endpoint, .. } => format!(
-                "check the names of platform, store and dataset in the model, the role's search_path on {endpoint}, and whether the primary has ingested the store yet"
-            ),
-            Error::MissingRight { user, privilege, table, .. } => {
-                format!("as the owner, run: GRANT {privilege} ON {table} TO {};", crate::postgres::sql::ident(user))
-            }
-            Error::Unlockable { .. } => "pull from the table itself, or set `seed_strategy = \"keys\"` where it says that suffices".into(),
-            Error::Schema { .. } => "bring model, primary and secondary to the same columns and types, then sync again".into(),
-            Error::HashCollision { .. } => {
-                "let Milestream create the table (it is then unique on the model's key), or drop the unique index on ds_surf_key_hash and `interchange`".into()
-            }
-            Error::Rewritten { .. } | Error::Miscounted { .. } | Error::SchemaMoved { .. } => {
-                "the sync is planned anew by itself".into()
-            }
-            Error::SeedUnstable { .. } => {
-                "find what rewrites the primary's table or updates its open versions in place (VACUUM FULL, TRUNCATE, a backfill), stop it, then sync again".into()
-            }
-            Error::PrimaryReset { .. } => {
-                format!("find out why the primary's batches changed; if the primary is right, {SEED_AGAIN}")
-            }
-            Error::Pruned { .. } => format!("the missing versions cannot be pulled any more; {SEED_AGAIN}"),
-            Error::Diverged { .. } => format!("something else wrote to the secondary's table; {SEED_AGAIN}"),
-            Error::TooManyDeletes { .. } => {
-                "check that the primary was not emptied by mistake; if the deletions are meant, sync once with --max-delete-fraction 1".into()
-            }
-            Error::Busy { .. } => "nothing to do: the other worker goes on; if it is dead its lease ends by itself".into(),
-            Error::Fenced { .. } => "nothing to do: the other worker goes on".into(),
-            Error::Stopped | Error::Abandoned { .. } => "run sync again to go on".into(),
-            Error::Injected { .. } => "this failure was asked for".into(),
-            Error::BudgetSpent { last, .. } => format!("{}; then sync again, it goes on where it stood", last.advice()),
-            Error::Setup { remedy, .. } => remedy.clone(),
-            Error::Invariant { .. } => "please report this with the log; the secondary still holds its last watermark".into(),
-        }
-    }
-
     /// A setup error with its remedy.
     pub fn setup(what: impl Into<String>, remedy: impl Into<String>) -> Error {
         Error::Setup { what: what.into(), remedy: remedy.into() }
@@ -459,6 +352,16 @@ impl Error {
         }
     }
 
+    /// The constraint or unique index that was violated, where one was.
+    pub(crate) fn constraint(&self) -> Option<&str> {
+        match self {
+            Error::Statement { source, .. } => {
+                source.as_database_error().and_then(|error| error.constraint())
+            }
+            _ => None,
+        }
+    }
+
     /// The SQLSTATE, where a server sent one.
     pub(crate) fn sqlstate(&self) -> Option<String> {
         match self {
@@ -470,39 +373,4 @@ impl Error {
 
 pub(crate) fn sqlstate(error: &sqlx::Error) -> Option<String> {
     error.as_database_error().and_then(|error| error.code()).map(|code| code.into_owned())
-}
-
-/// Connections come back, locks are released, space is freed: these SQLSTATE classes are worth another try.
-fn class_of_driver_error(error: &sqlx::Error) -> Class {
-    match error {
-        sqlx::Error::Io(_) | sqlx::Error::Protocol(_) | sqlx::Error::Tls(_) => Class::Transient,
-        sqlx::Error::Database(error) => match error.code().as_deref() {
-            // 08 connection, 40 rollback and deadlock, 53 resources (disk full, too many connections),
-            // 57 operator intervention (terminated, shutdown, cancelled), 55P03 lock not available, 58 system error,
-            // 42501 a right that may be granted again is no transient matter, so it is left out.
-            Some(code)
-                if ["08", "40", "53", "57", "58"].iter().any(|class| code.starts_with(class))
-                    || code == "55P03" =>
-            {
-                Class::Transient
-            }
-            Some("XX000") => Class::Bug,
-            _ => Class::Blocked,
-        },
-        _ => Class::Bug,
-    }
-}
-
-fn advice_for_driver_error(error: &sqlx::Error) -> String {
-    match sqlstate(error).as_deref() {
-        Some("42501") => "grant the right that is missing, then sync again".into(),
-        Some("53100") => "free space on the server; the sync goes on by itself".into(),
-        Some("57014") => {
-            "the statement was cancelled: raise `statement_timeout` if it ran into it; the sync goes on by itself".into()
-        }
-        Some("53300") => "raise max_connections, or lower `parallelism`".into(),
-        Some("25006") => "the server is read-only: point the secondary at one that takes writes".into(),
-        Some(_) => "the server's message says what it objects to; the sync in flight is kept".into(),
-        None => "the connection broke; the sync in flight is kept and goes on when it is made again".into(),
-    }
 }

@@ -118,7 +118,8 @@ struct Standing {
 
 impl Standing {
     async fn of(job: &Job) -> Result<Standing> {
-        let mut session = Session::connect(&job.secondary, "report", job.tuning.reading_patience()).await?;
+        let mut session =
+            Session::connect_reader(&job.secondary, "report", job.tuning.reading_patience()).await?;
         let tables = job.tables();
         let row = streams::load(&mut session, &tables, &job.stream_key()).await?;
         let question = format!(

@@ -78,6 +78,27 @@ impl Session {
     /// # Errors
     /// `Unreachable`, `Refused`, `Tls`, `Pooler`, `TooOld`, each with the endpoint.
     pub(crate) async fn connect(endpoint: &Arc<Endpoint>, name: &str, patience: Patience) -> Result<Session> {
+        Self::connect_as(endpoint, name, patience, "off").await
+    }
+
+    /// Connects for reading only: whatever is asked over this session, the server refuses to write.
+    ///
+    /// # Errors
+    /// Those of [`Session::connect`].
+    pub(crate) async fn connect_reader(
+        endpoint: &Arc<Endpoint>,
+        name: &str,
+        patience: Patience,
+    ) -> Result<Session> {
+        Self::connect_as(endpoint, name, patience, "on").await
+    }
+
+    async fn connect_as(
+        endpoint: &Arc<Endpoint>,
+        name: &str,
+        patience: Patience,
+        read_only: &str,
+    ) -> Result<Session> {
         let began = Instant::now();
         let options = endpoint
             .connect_options()
@@ -85,6 +106,7 @@ impl Session {
             .extra_float_digits(3)
             .options(PINNED)
             .options([
+                ("default_transaction_read_only", read_only.to_owned()),
                 ("lock_timeout", format!("{}ms", patience.lock.as_millis())),
                 ("statement_timeout", format!("{}ms", patience.statement.as_millis())),
             ]);

@@ -122,8 +122,12 @@ fn moved_shape(plan: &Plan) -> Option<Error> {
 }
 
 async fn resume(ground: &Ground, plan: &Plan, secondary: &mut Session) -> Result<()> {
+    // Fenced like data: an overtaken worker must not hand out chunks that the new leader is copying.
+    secondary.begin().await?;
     chunks::reset_claims(secondary, &ground.tables, &plan.scope(ground)).await?;
     streams::count_retry(secondary, &ground.tables, &ground.stream).await?;
+    plan.lease.fence(secondary).await?;
+    secondary.commit("taking up the sync in flight").await?;
     let progress = chunks::progress(secondary, &ground.tables, &ground.stream, plan.generation).await?;
     let text = format!(
         "taking up the {} to batch {} with {} of {} chunks done",

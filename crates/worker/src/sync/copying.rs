@@ -139,7 +139,10 @@ impl Copying<'_> {
         self.open_read(&claimed, &expectation).await?;
         self.secondary.begin().await?;
         let piped = {
-            let source = Source::open(self.primary, &copy_out).await?;
+            let mut source = Source::open(self.primary, &copy_out).await?;
+            if claimed.bounds == ChunkBounds::Sweep {
+                source = source.unhurried();
+            }
             let sink = Sink::open(self.secondary, &seed::copy_in(pair, landing)).await?;
             let mut midway_reached = false;
             let (ground, claimed) = (self.ground, &claimed);

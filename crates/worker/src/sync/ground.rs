@@ -68,6 +68,6 @@ impl<J: Charge> Ground<J> {
     /// A session on a primary, or on a source.
     pub(crate) async fn reader(&self, endpoint: &Arc<Endpoint>, name: &str) -> Result<Session> {
         let name = format!("{} {} {name}", self.job.platform(), self.stream);
-        Session::connect(endpoint, &name, self.job.tuning().reading_patience()).await
+        Session::connect_reader(endpoint, &name, self.job.tuning().reading_patience()).await
     }
 }

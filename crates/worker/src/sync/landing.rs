@@ -128,7 +128,7 @@ async fn build_one(
     let doing = format!("building index {} of dataset {dataset}", build.name);
     match session.execute(&doing, build.statement.clone()).await {
         Ok(_) => {}
-        Err(error) if error.sqlstate().as_deref() == Some("23505") => {
+        Err(error) if error.constraint() == Some(build.name.as_str()) => {
             let pair = plan.pairs.iter().find(|pair| pair.dataset == dataset);
             return Err(match pair {
                 Some(pair) if !is_key => collision(session, pair).await?.unwrap_or(error),

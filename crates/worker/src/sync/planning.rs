@@ -88,7 +88,7 @@ async fn least_lag(job: &Job) -> Result<&Upstream> {
 
 async fn age_of_newest(job: &Job, upstream: &Upstream) -> Result<Option<f64>> {
     let mut session =
-        Session::connect(&upstream.endpoint, "choosing a primary", job.primary_patience()).await?;
+        Session::connect_reader(&upstream.endpoint, "choosing a primary", job.primary_patience()).await?;
     let metrics = metrics_table(&upstream.platform);
     let newest = batches::highest_committed(&mut session, &metrics, &job.stream_key()).await?;
     let Some(newest) = newest else { return Ok(None) };

@@ -101,10 +101,8 @@ pub(crate) async fn reset_claims(
     session.run("giving back unfinished chunks", query).await.map(|_| ())
 }
 
-/// Opens the sweeps for claiming, once everything else is done.
-///
-/// # Errors
-/// `Invariant` when a chunk is not done: a sweep's snapshot must be later than that of every chunk.
+/// Opens the sweeps for claiming, if everything else is done: a sweep's snapshot must be later than that of every
+/// chunk. Otherwise they stay closed, and the count after the sweep tells.
 pub(crate) async fn open_sweeps(
     session: &mut Session,
     tables: &ControlTables,

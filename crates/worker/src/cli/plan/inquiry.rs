@@ -21,7 +21,8 @@ pub(in crate::cli) async fn inquire(job: &StreamJob) -> StreamPlan {
 }
 
 async fn next_sync(job: &Job) -> Result<Next> {
-    let mut secondary = Session::connect(&job.secondary, "plan", job.tuning.reading_patience()).await?;
+    let mut secondary =
+        Session::connect_reader(&job.secondary, "plan", job.tuning.reading_patience()).await?;
     let tables = job.tables();
     let row = if migrations::are_there(&mut secondary, &tables).await? {
         streams::load(&mut secondary, &tables, &job.stream_key()).await?
@@ -29,7 +30,8 @@ async fn next_sync(job: &Job) -> Result<Next> {
         StreamRow::default()
     };
     let upstream = planning::choose_upstream(job, &row).await?;
-    let mut primary = Session::connect(&upstream.endpoint, "plan", job.tuning.reading_patience()).await?;
+    let mut primary =
+        Session::connect_reader(&upstream.endpoint, "plan", job.tuning.reading_patience()).await?;
     let next = match &row.flight {
         Some(flight) => resumed(job, flight, row.generation, &mut secondary).await,
         None => decided(job, upstream, &mut primary, &mut secondary, &row).await,
@@ -102,11 +104,11 @@ fn of_draft(draft: &Draft) -> NextSync {
 
 async fn next_ingestion(job: &IngestJob) -> Result<Next> {
     let (tables, stream) = (job.tables(), job.stream_key());
-    let mut store = Session::connect(&job.store, "plan", job.tuning.reading_patience()).await?;
+    let mut store = Session::connect_reader(&job.store, "plan", job.tuning.reading_patience()).await?;
     let batch = batches::next_local(&mut store, &tables, &stream).await?;
     let newest = batches::newest(&mut store, &tables, &stream).await?;
     let runs_again = newest.is_some_and(|newest| newest.batch == batch);
     store.close().await;
-    Session::connect(&job.source, "plan", job.tuning.reading_patience()).await?.close().await;
+    Session::connect_reader(&job.source, "plan", job.tuning.reading_patience()).await?.close().await;
     Ok(Next::Ingest { source: job.source.to_string(), batch, runs_again })
 }

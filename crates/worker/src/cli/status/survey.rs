@@ -29,7 +29,8 @@ pub(in crate::cli) async fn survey(job: &StreamJob) -> StreamStatus {
 
 async fn secondary(job: &Job) -> Result<Secondary> {
     let (tables, stream) = (job.tables(), job.stream_key());
-    let mut session = Session::connect(&job.secondary, "status", job.tuning.reading_patience()).await?;
+    let mut session =
+        Session::connect_reader(&job.secondary, "status", job.tuning.reading_patience()).await?;
     let (mut row, mut in_flight, mut last_sync) = (StreamRow::default(), None, None);
     if migrations::are_there(&mut session, &tables).await? {
         row = streams::load(&mut session, &tables, &stream).await?;
@@ -131,7 +132,8 @@ fn last(row: HistoryRow) -> LastSync {
 /// The primary the stream follows or would follow, and what it has committed since the watermark.
 async fn behind(job: &Job, row: &StreamRow) -> Result<(String, Lag)> {
     let upstream = planning::choose_upstream(job, row).await?;
-    let mut session = Session::connect(&upstream.endpoint, "status", job.tuning.reading_patience()).await?;
+    let mut session =
+        Session::connect_reader(&upstream.endpoint, "status", job.tuning.reading_patience()).await?;
     let metrics = metrics_table(&upstream.platform);
     planning::require_metrics(&mut session, &metrics).await?;
     let from = row.watermark.unwrap_or(PrimaryBatch(0));
@@ -144,7 +146,7 @@ async fn behind(job: &Job, row: &StreamRow) -> Result<(String, Lag)> {
 
 async fn primary(job: &IngestJob) -> Result<Primary> {
     let (tables, stream) = (job.tables(), job.stream_key());
-    let mut session = Session::connect(&job.store, "status", job.tuning.reading_patience()).await?;
+    let mut session = Session::connect_reader(&job.store, "status", job.tuning.reading_patience()).await?;
     let mut row = StreamRow::default();
     if migrations::are_there(&mut session, &tables).await? {
         row = streams::load(&mut session, &tables, &stream).await?;

@@ -53,6 +53,12 @@ impl<'a> Source<'a> {
         Ok(Source { stream, endpoint, patience, silence })
     }
 
+    /// Waits for each row as long as for the first: a sweep may pass over much of a table between two rows.
+    pub(crate) fn unhurried(mut self) -> Source<'a> {
+        self.silence = self.patience;
+        self
+    }
+
     /// The next bytes; `None` at the end.
     pub(crate) async fn next(&mut self) -> Result<Option<Bytes>> {
         match tokio::time::timeout(self.patience, self.stream.next()).await {
