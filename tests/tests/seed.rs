@@ -244,3 +244,22 @@ async fn a_primary_table_with_children_by_inheritance_is_seeded_with_them() {
     )
     .await;
 }
+
+#[tokio::test]
+async fn a_view_is_cut_into_chunks_by_what_the_planner_expects_of_it() {
+    let mut world = World::new(vec![Table::people()]).await;
+    world.commit(inserts("people", 0..600)).await;
+    let table = world.primary_table("people");
+    let view = format!(
+        "alter table {table} rename to versions; analyze versions; create view {table} as table versions"
+    );
+    world.execute("primary", view).await;
+    for holding in BOTH {
+        let mut job = world.job(&format!("Edge{holding:?}"), holding);
+        job.tuning.seed_chunk_rows = 100;
+        world.sync(&job).await.unwrap();
+        world.assert_holds(&job, 1).await;
+        let chunks = world.history(&job, "chunks").await;
+        assert_eq!(chunks, [[Some("6".to_owned())]], "{holding:?}");
+    }
+}

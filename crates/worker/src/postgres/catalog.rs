@@ -18,7 +18,7 @@ pub(crate) struct Table {
     /// Columns of the primary key, in order; empty without one.
     pub(crate) primary_key: Vec<String>,
     pub(crate) indexes: Vec<Index>,
-    /// Rows the statistics expect; `None` before the first ANALYZE.
+    /// Rows the statistics expect, of a view or foreign table the planner; `None` before the first ANALYZE.
     pub(crate) rows_estimated: Option<f64>,
     /// Bytes of the main forks, leaves included.
     pub(crate) bytes: i64,
@@ -181,6 +181,9 @@ pub(crate) async fn find_quoted(session: &mut Session, quoted: &str) -> Result<O
     }
     let columns = session.rows("reading a table's columns", sqlx::query(COLUMNS).bind(oid)).await?;
     table.columns = columns.iter().map(column).collect();
+    if matches!(table.kind, RelationKind::View | RelationKind::Foreign) && table.rows_estimated.is_none() {
+        table.rows_estimated = rows_planned(session, &table.qualified()).await?;
+    }
     for row in session.rows("reading a table's indexes", sqlx::query(INDEXES).bind(oid)).await? {
         let index = Index {
             name: row.get(0),
@@ -195,6 +198,17 @@ pub(crate) async fn find_quoted(session: &mut Session, quoted: &str) -> Result<O
         table.indexes.push(index);
     }
     Ok(Some(table))
+}
+
+/// Rows that the planner expects of a relation that has no statistics of its own.
+async fn rows_planned(session: &mut Session, table: &str) -> Result<Option<f64>> {
+    let rows = session
+        .ask("estimating a relation's rows", format!("explain (format json) select * from {table}"))
+        .await?;
+    // The simple protocol answers in text, but says that it is JSON.
+    let plan = rows.first().map(|row| row.get_unchecked::<&str, _>(0));
+    let plan: Option<serde_json::Value> = plan.and_then(|plan| serde_json::from_str(plan).ok());
+    Ok(plan.and_then(|plan| plan.pointer("/0/Plan/Plan Rows")?.as_f64()))
 }
 
 /// Like [`find`], for a table that must be there.
