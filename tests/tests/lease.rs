@@ -174,6 +174,30 @@ async fn a_worker_frozen_while_it_leads_is_overtaken_and_plans_nothing() {
 }
 
 #[tokio::test]
+async fn an_overtaken_worker_leaves_the_halt_of_its_successor_alone() {
+    let world = primary().await;
+    let job = world.job("Edge", Holding::LiveOnly);
+    world.sync(&job).await.unwrap();
+    // The primary is another one now, which halts whoever looks.
+    world.execute("primary", "update hub_batch_metrics set total_records = 7").await;
+    let options = world.connect_options("secondary");
+    let overtaken = At::nth(Step::Leased, 1, move || {
+        let options = options.clone();
+        async move {
+            let mut session = <sqlx::PgConnection as sqlx::Connection>::connect_with(&options).await.unwrap();
+            let take_over = "update edge_sync_stream set lease_token = lease_token + 1, lease_owner = 'another', \
+                 lease_expires_at = clock_timestamp() + interval '1 hour', halted_reason = 'of its successor'";
+            sqlx::raw_sql(take_over).execute(&mut session).await.unwrap();
+            Verdict::GoOn
+        }
+    });
+    let error = world.sync_with(&job, Until::CaughtUp, Arc::new(overtaken)).await.unwrap_err();
+    assert!(matches!(error, Error::PrimaryReset { .. }), "{error}");
+    assert_eq!(world.stream_state(&job, "halted_reason").await.as_deref(), Some("of its successor"));
+    assert_eq!(world.stream_state(&job, "lease_owner").await.as_deref(), Some("another"));
+}
+
+#[tokio::test]
 async fn the_lease_is_free_after_a_sync() {
     let world = primary().await;
     let job = world.job("Edge", Holding::LiveOnly);

@@ -26,19 +26,20 @@ pub(crate) struct Batch {
 }
 
 /// Brings one batch to its commit. `sent` is what an attempt before this one asked the store to commit, in case the
-/// answer was lost.
+/// answer was lost; `led` is left with the lease of this one.
 pub(crate) async fn attempt(
     ground: &Ground<IngestJob>,
     sent: &mut Option<IngestOutcome>,
+    led: &mut Option<Lease>,
 ) -> Result<IngestOutcome> {
     let mut leadership = Leadership::begin(ground).await?;
-    let lease = leadership.lease.clone();
-    let led = tokio::select! {
-        led = lead(ground, lease, &mut leadership.session, sent) => led,
+    let lease = led.insert(leadership.lease.clone()).clone();
+    let ended = tokio::select! {
+        ended = lead(ground, lease, &mut leadership.session, sent) => ended,
         Ok(lost) = &mut leadership.lost => Err(lost),
     };
-    leadership.end(ground, &led).await;
-    led
+    leadership.end(ground, &ended).await;
+    ended
 }
 
 async fn lead(
@@ -48,7 +49,7 @@ async fn lead(
     sent: &mut Option<IngestOutcome>,
 ) -> Result<IngestOutcome> {
     ground.reach(Step::Leased, Happening::Reached).await?;
-    streams::go_on(store, &ground.tables, &ground.stream).await?;
+    streams::go_on(store, &ground.tables, &ground.stream, lease.token()).await?;
     let id = batches::next_local(store, &ground.tables, &ground.stream).await?;
     if let Some(outcome) = sent.take_if(|outcome| outcome.batch < id) {
         return Ok(outcome);

@@ -44,13 +44,13 @@ pub async fn run(
         stop,
     };
     let mut budget = Budget::new(&ground.job.tuning);
-    let mut sent = None;
+    let (mut sent, mut led) = (None, None);
     loop {
         // A snapshot cannot be taken up again, so nothing short of the commit is progress.
         let before = budget.progress();
-        match attempt::attempt(&ground, &mut sent).await {
+        match attempt::attempt(&ground, &mut sent, &mut led).await {
             Ok(outcome) => return Ok(outcome),
-            Err(error) => recovery::recover(&ground, &mut budget, before, error).await?,
+            Err(error) => recovery::recover(&ground, &mut budget, before, led.as_ref(), error).await?,
         }
     }
 }

@@ -21,21 +21,22 @@ use crate::tables::streams;
 /// Plans made for one seed before it is given up.
 const PLANS_MAX: i32 = 3;
 
-/// Runs syncs until there is a reason to stop.
+/// Runs syncs until there is a reason to stop. `led` is left with the lease under which it did.
 pub(crate) async fn attempt(
     ground: &Arc<Ground>,
     until: Until,
     outcome: &mut Outcome,
     budget: &Budget,
+    led: &mut Option<Lease>,
 ) -> Result<()> {
     let mut leadership = Leadership::begin(ground).await?;
-    let lease = leadership.lease.clone();
-    let led = tokio::select! {
-        led = lead(ground, &lease, &mut leadership.session, until, outcome, budget) => led,
+    let lease = led.insert(leadership.lease.clone());
+    let ended = tokio::select! {
+        ended = lead(ground, lease, &mut leadership.session, until, outcome, budget) => ended,
         Ok(lost) = &mut leadership.lost => Err(lost),
     };
-    leadership.end(ground, &led).await;
-    led
+    leadership.end(ground, &ended).await;
+    ended
 }
 
 async fn lead(
@@ -47,7 +48,7 @@ async fn lead(
     budget: &Budget,
 ) -> Result<()> {
     ground.reach(Step::Leased, Happening::Reached).await?;
-    streams::go_on(secondary, &ground.tables, &ground.stream).await?;
+    streams::go_on(secondary, &ground.tables, &ground.stream, lease.token()).await?;
     loop {
         ground.check_stop()?;
         let Some(plan) = next_plan(ground, lease, secondary, outcome, budget).await? else { return Ok(()) };
@@ -96,7 +97,7 @@ async fn next_plan(
             }
             Decision::Sync(draft) => {
                 let generation = row.generation + 1;
-                storing::store(ground, lease, secondary, &draft, generation).await?;
+                storing::store(ground, lease, secondary, &draft, generation, None).await?;
                 let Draft { flight, pairs, .. } = *draft;
                 let (lease, upstream) = (lease.clone(), upstream.clone());
                 Some(Plan { flight, pairs, generation, lease, upstream })
@@ -176,6 +177,8 @@ async fn bring_home(
                     secondary.rollback().await?;
                     // Whoever syncs again has put an end to the cause: the plans are counted from there on.
                     streams::forget_plans(secondary, &ground.tables, &ground.stream).await?;
+                    plan.lease.fence(secondary).await?;
+                    secondary.commit("giving up a seed").await?;
                     let (stream, last) = (ground.stream.clone(), Box::new(error));
                     return Err(Error::SeedUnstable { stream, plans, last });
                 }
@@ -215,11 +218,8 @@ async fn replan(ground: &Ground, old: &Plan, secondary: &mut Session) -> Result<
     draft.flight.plans = old.flight.plans + 1;
     draft.flight.retries = old.flight.retries;
     draft.flight.started_us = old.flight.started_us;
-    if draft.flight.local != old.flight.local {
-        batches::forget(secondary, &ground.tables, &ground.stream, old.flight.local).await?;
-    }
     let generation = old.generation + 1;
-    storing::store(ground, &old.lease, secondary, &draft, generation).await?;
+    storing::store(ground, &old.lease, secondary, &draft, generation, Some(old.flight.local)).await?;
     let Draft { flight, pairs, .. } = *draft;
     let (lease, upstream) = (old.lease.clone(), old.upstream.clone());
     Ok(Plan { flight, pairs, generation, lease, upstream })

@@ -72,11 +72,12 @@ pub async fn run(
     });
     let mut budget = Budget::new(&ground.job.tuning);
     let mut outcome = Outcome::default();
+    let mut led = None;
     loop {
         let before = budget.progress();
-        match attempt::attempt(&ground, until, &mut outcome, &budget).await {
+        match attempt::attempt(&ground, until, &mut outcome, &budget, &mut led).await {
             Ok(()) => return Ok(outcome),
-            Err(error) => recovery::recover(&ground, &mut budget, before, error).await?,
+            Err(error) => recovery::recover(&ground, &mut budget, before, led.as_ref(), error).await?,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Stores a plan before a row moves: its chunks, the tables it fills and the started batch, in one transaction.
 
+use milestream_core::milestone::LocalBatch;
 use sqlx::Row;
 
 use super::ground::Ground;
@@ -17,13 +18,15 @@ use crate::tables::chunks;
 use crate::tables::lease::Lease;
 use crate::tables::streams::{self, Flight};
 
-/// Stores a draft: plan, chunks, landing or staging tables and the started batch, in one fenced transaction.
+/// Stores a draft: plan, chunks, landing or staging tables and the started batch, in one fenced transaction. A plan
+/// that is made anew may get another batch than the `former` one, which is then forgotten.
 pub(crate) async fn store(
     ground: &Ground,
     lease: &Lease,
     secondary: &mut Session,
     draft: &Draft,
     generation: i32,
+    former: Option<LocalBatch>,
 ) -> Result<()> {
     let flight = &draft.flight;
     let (tables, stream) = (&ground.tables, ground.stream.as_str());
@@ -34,6 +37,9 @@ pub(crate) async fn store(
         } else {
             prepare_staging(ground, pair, flight, secondary).await?;
         }
+    }
+    if let Some(former) = former.filter(|former| *former != flight.local) {
+        batches::forget(secondary, tables, stream, former).await?;
     }
     if flight.is_seed() {
         // A mirror that is seeded again takes its batch over from its former life.

@@ -186,28 +186,35 @@ pub(crate) async fn forget_plans(session: &mut Session, tables: &ControlTables, 
     session.run("giving up a seed", sqlx::query(assembled(update)).bind(stream)).await.map(|_| ())
 }
 
-/// Records why a stream halted, for `status`.
+/// Records why a stream halted, for `status`; nothing once another worker has led since `token` did.
 pub(crate) async fn halt(
     session: &mut Session,
     tables: &ControlTables,
     stream: &str,
+    token: i64,
     reason: &str,
 ) -> Result<()> {
     let update = format!(
-        "update {} set halted_reason = $2, updated_at = now() where stream_key = $1",
+        "update {} set halted_reason = $3, updated_at = now() where stream_key = $1 and lease_token = $2",
         tables.sync_stream
     );
-    let query = sqlx::query(assembled(update)).bind(stream).bind(reason);
+    let query = sqlx::query(assembled(update)).bind(stream).bind(token).bind(reason);
     session.run("recording why the stream halted", query).await.map(|_| ())
 }
 
-/// Forgets why a stream halted once it goes on.
-pub(crate) async fn go_on(session: &mut Session, tables: &ControlTables, stream: &str) -> Result<()> {
+/// Forgets why a stream halted once it goes on under `token`.
+pub(crate) async fn go_on(
+    session: &mut Session,
+    tables: &ControlTables,
+    stream: &str,
+    token: i64,
+) -> Result<()> {
     let update = format!(
-        "update {} set halted_reason = null where stream_key = $1 and halted_reason is not null",
+        "update {} set halted_reason = null where stream_key = $1 and lease_token = $2 and halted_reason is not null",
         tables.sync_stream
     );
-    session.run("clearing a halt", sqlx::query(assembled(update)).bind(stream)).await.map(|_| ())
+    let query = sqlx::query(assembled(update)).bind(stream).bind(token);
+    session.run("clearing a halt", query).await.map(|_| ())
 }
 
 /// Forgets that the stream ever followed a primary, now that the platform ingests it itself: its table will not
