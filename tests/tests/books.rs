@@ -129,6 +129,9 @@ async fn the_state_of_a_batch_is_what_datasurface_and_its_users_read() {
         assert_eq!(of(&increment), ["3", "false", "0", "100"]);
         let version = seed["schema_versions"]["people"].as_str().unwrap();
         assert!(version.len() == 32 && seed["schema_versions"] == increment["schema_versions"], "{version}");
+        let held = world.stream_state(&job, "schema_versions").await.expect("the stream's own");
+        let held: serde_json::Value = serde_json::from_str(&held).unwrap();
+        assert_eq!(held, seed["schema_versions"]);
     }
 }
 

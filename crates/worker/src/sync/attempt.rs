@@ -12,6 +12,7 @@ use super::{Outcome, Until, landing, merging, storing};
 use crate::error::{Class, Error, Result};
 use crate::observer::{Happening, NoticeKind, Step};
 use crate::postgres::Session;
+use crate::schema;
 use crate::tables::batches::{self, Counts};
 use crate::tables::chunks::{self, Progress};
 use crate::tables::history::{self, Timings};
@@ -274,7 +275,8 @@ async fn commit(ground: &Ground, plan: &Plan, secondary: &mut Session, mut timin
     let began = Instant::now();
     let state = storing::state(ground, flight, progress.rows).to_column()?;
     batches::commit(secondary, tables, stream, flight.local, counts, &state).await?;
-    streams::land(secondary, tables, stream, flight).await?;
+    let versions = schema::versions(&ground.job.stream);
+    streams::land(secondary, tables, stream, flight, &versions).await?;
     chunks::clear(secondary, tables, stream).await?;
     timings.commit_ms = millis(began);
     history::record(secondary, tables, stream, flight, counts, progress, timings, &ground.worker).await?;

@@ -58,6 +58,9 @@ pub(crate) struct PrimaryIdentity {
     pub(crate) batch: BatchIdentity,
 }
 
+/// A digest of each dataset's columns, types and key.
+pub(crate) type SchemaVersions = serde_json::Map<String, serde_json::Value>;
+
 /// A stream's row.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct StreamRow {
@@ -70,6 +73,8 @@ pub(crate) struct StreamRow {
     pub(crate) lease_owner: Option<String>,
     pub(crate) lease_until: Option<String>,
     pub(crate) halted_reason: Option<String>,
+    /// The datasets that the stream had at its watermark, each with its columns' digest.
+    pub(crate) schema_versions: Option<SchemaVersions>,
 }
 
 /// Reads a stream's row; a stream that was never touched has the default one.
@@ -77,7 +82,7 @@ pub(crate) async fn load(session: &mut Session, tables: &ControlTables, stream: 
     let question = format!(
         "select primary_platform, primary_identity::text, last_synced_primary_batch, flight::text, generation, \
          case when lease_expires_at > clock_timestamp() then lease_owner end, \
-         date_trunc('second', lease_expires_at)::text, halted_reason \
+         date_trunc('second', lease_expires_at)::text, halted_reason, schema_versions::text \
          from {} where stream_key = $1",
         tables.sync_stream
     );
@@ -94,6 +99,7 @@ pub(crate) async fn load(session: &mut Session, tables: &ControlTables, stream: 
         lease_owner: row.get(5),
         lease_until: row.get(6),
         halted_reason: row.get(7),
+        schema_versions: parse(tables, row.get(8))?,
     })
 }
 
@@ -104,6 +110,10 @@ fn parse<T: serde::de::DeserializeOwned>(tables: &ControlTables, text: Option<St
         })
     };
     text.map(parse).transpose()
+}
+
+fn json(what: &str, value: &impl serde::Serialize) -> Result<String> {
+    serde_json::to_string(value).map_err(|error| Error::invariant(what, format!("it has no JSON: {error}")))
 }
 
 /// Stores a plan; the caller's transaction stores its chunks and starts its batch.
@@ -119,18 +129,17 @@ pub(crate) async fn store_flight(
          updated_at = now() where stream_key = $1",
         tables.sync_stream
     );
-    let json = serde_json::to_string(flight)
-        .map_err(|error| Error::invariant("a plan", format!("it has no JSON: {error}")))?;
     let query = sqlx::query(assembled(update))
         .bind(stream)
         .bind(flight.phase())
-        .bind(json)
+        .bind(json("a plan", flight)?)
         .bind(generation)
         .bind(&flight.primary);
     session.run("storing the plan", query).await.map(|_| ())
 }
 
-/// Moves the watermark to the flight's batch and ends the flight; part of the committing transaction.
+/// Moves the watermark to the flight's batch, notes which datasets of which columns it stands for, and ends the
+/// flight; part of the committing transaction.
 ///
 /// # Errors
 /// `Invariant` when the watermark is not where the flight began.
@@ -139,17 +148,17 @@ pub(crate) async fn land(
     tables: &ControlTables,
     stream: &str,
     flight: &Flight,
+    versions: &SchemaVersions,
 ) -> Result<()> {
     let batch = flight.expectation.batches.iter().find(|identity| identity.batch == flight.to);
     let identity = PrimaryIdentity {
         system: flight.expectation.system.clone(),
         batch: batch.cloned().ok_or_else(|| Error::invariant("a plan", "it does not know its own batch"))?,
     };
-    let identity = serde_json::to_string(&identity)
-        .map_err(|error| Error::invariant("an identity", format!("it has no JSON: {error}")))?;
+    let identity = json("an identity", &identity)?;
     let update = format!(
         "update {} set phase = 'idle', flight = null, last_synced_primary_batch = $2, primary_identity = $3::jsonb, \
-         halted_reason = null, updated_at = now() \
+         schema_versions = $5::jsonb, halted_reason = null, updated_at = now() \
          where stream_key = $1 and last_synced_primary_batch is not distinct from $4",
         tables.sync_stream
     );
@@ -157,7 +166,8 @@ pub(crate) async fn land(
         .bind(stream)
         .bind(flight.to.0)
         .bind(identity)
-        .bind(flight.from.map(|from| from.0));
+        .bind(flight.from.map(|from| from.0))
+        .bind(json("schema versions", versions)?);
     match session.run("moving the watermark", query).await? {
         1 => Ok(()),
         _ => Err(Error::invariant(
@@ -226,7 +236,7 @@ pub(crate) async fn become_primary(
 ) -> Result<Option<String>> {
     let update = format!(
         "update {stream_table} t set phase = 'idle', flight = null, last_synced_primary_batch = null, \
-         primary_platform = null, primary_identity = null, updated_at = now() \
+         primary_platform = null, primary_identity = null, schema_versions = null, updated_at = now() \
          from {stream_table} former where t.stream_key = $1 and former.stream_key = t.stream_key \
          and former.primary_platform is not null returning former.primary_platform",
         stream_table = tables.sync_stream
