@@ -1,7 +1,7 @@
 //! Landing a seed: sweep, keys and indexes, the count, and the tables made visible at once.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use sqlx::Row;
 use tokio::task::JoinSet;
@@ -23,6 +23,11 @@ use crate::statements::landing::{self, IndexBuild};
 use crate::statements::seed;
 use crate::tables::batches::Counts;
 use crate::tables::chunks;
+
+/// How long the commit waits for a table that it alters. Whoever reads the table meanwhile queues behind that wait, so
+/// it is short, and the commit is tried again; but longer than `deadlock_timeout` (1 s), after which an autovacuum makes
+/// way.
+const REVEAL_LOCK_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Everything of a seed between its last chunk and its commit. Each part finds what an earlier attempt left and
 /// goes on from there.
@@ -209,10 +214,15 @@ pub(crate) async fn reveal(ground: &Ground, plan: &Plan, secondary: &mut Session
 
 async fn reveal_new(pair: &Pair, secondary: &mut Session) -> Result<Counts> {
     let rows = landed_counts(pair, secondary).await?;
+    secondary.execute("bounding the wait for the landed table", limit_locks(REVEAL_LOCK_TIMEOUT)).await?;
     for statement in landing::reveal(pair) {
         secondary.execute("making the landed table visible", statement).await?;
     }
     Ok(rows)
+}
+
+fn limit_locks(limit: Duration) -> String {
+    format!("set local lock_timeout = '{}ms'", limit.as_millis())
 }
 
 /// Rows landed, and the keys among them that are live.
