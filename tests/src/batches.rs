@@ -140,11 +140,18 @@ impl Control {
         )
     }
 
-    pub(crate) fn committed(&self, batch: i32, counts: BatchCounts) -> String {
+    pub(crate) fn committed(&self, batch: i32, counts: BatchCounts, datasets: &[&str]) -> String {
+        let state =
+            serde_json::json!({"all_datasets": datasets, "current_dataset_index": 0, "current_offset": 0});
         format!(
             "update {} set batch_status = 'committed', batch_end_time = clock_timestamp(), records_inserted = {}, \
-             records_updated = {}, records_deleted = {} where key = {} and batch_id = {batch};\n",
-            self.metrics, counts.opened, counts.closed_changed, counts.closed_gone, self.stream
+             records_updated = {}, records_deleted = {}, state = {} where key = {} and batch_id = {batch};\n",
+            self.metrics,
+            counts.opened,
+            counts.closed_changed,
+            counts.closed_gone,
+            quoted(&state.to_string()),
+            self.stream
         )
     }
 }

@@ -193,7 +193,8 @@ impl World {
             let merge = table.merge_table(&self.setting.primary, &self.setting.store);
             statements.push_str(&table_sql(table, &merge, &changes, batch));
         }
-        statements.push_str(&self.control.committed(batch, self.oracle.counts_of(batch)));
+        let datasets: Vec<_> = self.tables.iter().map(Table::name).collect();
+        statements.push_str(&self.control.committed(batch, self.oracle.counts_of(batch), &datasets));
         statements.push_str("commit;");
         (batch, statements)
     }

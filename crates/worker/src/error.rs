@@ -198,6 +198,35 @@ pub enum Error {
         /// Versions recorded.
         recorded: i64,
     },
+    /// The primary no longer has rows that its batches opened and never closed.
+    #[error(
+        "{endpoint} lost live rows of stream {stream:?}: {found} are live as of batch {batch}, batch_metrics recorded \
+         {recorded} (inserted - updated - deleted over batches 1 to {batch}); the seed was not landed"
+    )]
+    LiveRowsLost {
+        /// The primary database.
+        endpoint: String,
+        /// The stream.
+        stream: String,
+        /// X.
+        batch: PrimaryBatch,
+        /// Versions found live at X, over all datasets.
+        found: i64,
+        /// Versions that the batches through X leave live, as recorded.
+        recorded: i64,
+    },
+    /// The stream has other datasets than it had at its watermark.
+    #[error(
+        "the datasets of stream {stream:?} are not those of batch {watermark} any more: {seen}; nothing was written"
+    )]
+    Datasets {
+        /// The stream.
+        stream: String,
+        /// The watermark.
+        watermark: PrimaryBatch,
+        /// Which dataset came or went, and where.
+        seen: String,
+    },
     /// The secondary does not hold what its watermark says.
     #[error("{table} does not hold the state of its watermark: {seen}; nothing was written")]
     Diverged {

@@ -42,7 +42,8 @@ pub struct Keys {
     /// How a seed is cut into chunks; `auto` takes blocks for tables and keys for views and foreign tables.
     #[arg(long, env = "MILESTREAM_SEED_STRATEGY", value_name = "STRATEGY")]
     pub seed_strategy: Option<SeedStrategy>,
-    /// How a seed is checked before it becomes visible: rows counted on both sides, digests of their content, or not.
+    /// How a seed is checked before it becomes visible: rows counted and held against the primary's metrics, digests of
+    /// their content as well, or not.
     #[arg(long, env = "MILESTREAM_VERIFY_SEED", value_name = "CHECK")]
     pub verify_seed: Option<VerifySeed>,
     /// Rows recorded by the primary that one increment may span; a single batch is always taken whole.

@@ -32,6 +32,8 @@ impl Error {
             | Error::SeedUnstable { .. }
             | Error::PrimaryReset { .. }
             | Error::Pruned { .. }
+            | Error::LiveRowsLost { .. }
+            | Error::Datasets { .. }
             | Error::Diverged { .. }
             | Error::TooManyDeletes { .. }
             | Error::BudgetSpent { .. }
@@ -98,6 +100,16 @@ impl Error {
                 format!("find out why the primary's batches changed; if the primary is right, {SEED_AGAIN}")
             }
             Error::Pruned { .. } => format!("the missing versions cannot be pulled any more; {SEED_AGAIN}"),
+            Error::LiveRowsLost { .. } => {
+                format!(
+                    "rows were removed from the primary's merge tables outside of its batches: restore them, then sync again; if they are \
+                     meant to be gone, sync once with `--verify-seed off`; if they were history that was pruned while the seed was in \
+                     flight, {SEED_AGAIN}"
+                )
+            }
+            Error::Datasets { .. } => format!(
+                "put the model back as it was; or let the primary commit a batch with the model as it is, and then, {SEED_AGAIN}"
+            ),
             Error::Diverged { .. } => format!("something else wrote to the secondary's table; {SEED_AGAIN}"),
             Error::TooManyDeletes { .. } => {
                 "check that the primary was not emptied by mistake; if the deletions are meant, sync once with --max-delete-fraction 1".into()

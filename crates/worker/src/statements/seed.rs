@@ -47,9 +47,13 @@ pub(crate) fn keys(pair: &Pair, x: PrimaryBatch, range: &KeyRange) -> String {
     copy_out(pair, &out, &format!("{} v", pair.primary_table), &condition)
 }
 
-/// Rows that the seed must have landed.
+/// Rows that the seed must have landed, and those of them that are live at X.
 pub(crate) fn count(pair: &Pair, x: PrimaryBatch) -> String {
-    format!("select count(*)::text from {} v where {}", pair.primary_table, as_of(pair, x))
+    format!(
+        "select count(*)::text, (count(*) filter (where v.{BATCH_OUT} >= {x}))::text from {} v where {}",
+        pair.primary_table,
+        as_of(pair, x)
+    )
 }
 
 /// An ordered sample of keys as text, about `rows` of them where `estimated` is right. Tables are sampled by

@@ -1,5 +1,6 @@
 //! One attempt: take the lease, take up the sync in flight or plan the next, bring it to its commit.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -8,7 +9,7 @@ use super::ground::Ground;
 use super::leading::Leadership;
 use super::planning::{self, Decision, Draft};
 use super::retry::Budget;
-use super::{Outcome, Until, landing, merging, storing};
+use super::{Outcome, Until, landing, ledger, merging, storing};
 use crate::error::{Class, Error, Result};
 use crate::observer::{Happening, NoticeKind, Step};
 use crate::postgres::Session;
@@ -112,15 +113,14 @@ async fn next_plan(
     Ok(plan)
 }
 
-/// The first dataset that has another shape than when the plan was made: its landing or staging table has the old one.
+/// The first dataset that has another shape than when the plan was made, or is there only before or after: its
+/// landing or staging table has the old shape.
 fn moved_shape(plan: &Plan) -> Option<Error> {
     let planned = &plan.flight.shapes;
-    let moved = plan.pairs.iter().find(|pair| planned.get(&pair.dataset) != Some(&pair.shape()))?;
-    Some(Error::SchemaMoved {
-        dataset: moved.dataset.clone(),
-        planned: planned.get(&moved.dataset).cloned().unwrap_or_else(|| "none".into()),
-        found: moved.shape(),
-    })
+    let found: BTreeMap<_, _> = plan.pairs.iter().map(|pair| (pair.dataset.clone(), pair.shape())).collect();
+    let dataset = planned.keys().chain(found.keys()).find(|name| planned.get(*name) != found.get(*name))?;
+    let shape = |shapes: &BTreeMap<_, String>| shapes.get(dataset).cloned().unwrap_or_else(|| "none".into());
+    Some(Error::SchemaMoved { dataset: dataset.clone(), planned: shape(planned), found: shape(&found) })
 }
 
 async fn resume(ground: &Ground, plan: &Plan, secondary: &mut Session) -> Result<()> {
@@ -177,6 +177,7 @@ async fn bring_home(
                     // An error may have left a transaction of the leader's own open.
                     secondary.rollback().await?;
                     // Whoever syncs again has put an end to the cause: the plans are counted from there on.
+                    secondary.begin().await?;
                     streams::forget_plans(secondary, &ground.tables, &ground.stream).await?;
                     plan.lease.fence(secondary).await?;
                     secondary.commit("giving up a seed").await?;
@@ -237,7 +238,7 @@ async fn fly(ground: &Arc<Ground>, plan: &Arc<Plan>, secondary: &mut Session) ->
         timings.landing_ms = millis(began);
     } else {
         all_done(ground, plan, secondary).await?;
-        merging::check_ledger(ground, plan, secondary).await?;
+        ledger::check_increment(ground, plan, secondary).await?;
         merging::analyze(plan, secondary).await?;
     }
     mark_ingested(ground, plan, secondary).await?;

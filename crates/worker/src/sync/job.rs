@@ -1,6 +1,6 @@
 //! What one stream of one secondary is to do, and under which bounds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -223,6 +223,12 @@ impl Job {
             }
         }
         Ok(())
+    }
+
+    /// Those of `names` that are no datasets of the stream.
+    pub(crate) fn datasets_unknown<'a>(&self, names: &'a BTreeSet<String>) -> Vec<&'a str> {
+        let known = |name: &str| self.stream.datasets.iter().any(|dataset| dataset.name == name);
+        names.iter().map(String::as_str).filter(|name| !known(name)).collect()
     }
 
     pub(crate) fn tables(&self) -> ControlTables {

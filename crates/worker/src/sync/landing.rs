@@ -11,7 +11,7 @@ use milestream_core::milestone::LIVE;
 use super::copying::{Plan, copy_all, counted};
 use super::ground::Ground;
 use super::job::VerifySeed;
-use super::limits;
+use super::{ledger, limits};
 use crate::digest;
 use crate::error::{Error, Result};
 use crate::observer::{Happening, Step};
@@ -33,7 +33,7 @@ const REVEAL_LOCK_TIMEOUT: Duration = Duration::from_secs(2);
 /// goes on from there.
 ///
 /// # Errors
-/// `Miscounted` and `Rewritten`, after which the seed is planned anew; those of both servers.
+/// `Miscounted` and `Rewritten`, after which the seed is planned anew; `LiveRowsLost`; those of both servers.
 pub(crate) async fn prepare(ground: &Arc<Ground>, plan: &Arc<Plan>, secondary: &mut Session) -> Result<()> {
     sweep(ground, plan, secondary).await?;
     ground.check_stop()?;
@@ -41,10 +41,10 @@ pub(crate) async fn prepare(ground: &Arc<Ground>, plan: &Arc<Plan>, secondary: &
     built?;
     let counts = counts?;
     ground.check_stop()?;
-    for (pair, expected) in plan.pairs.iter().zip(counts) {
+    for (at, pair) in plan.pairs.iter().enumerate() {
         let landed = keep_sweep(ground, plan, pair, secondary).await?;
-        if let Some(expected) = expected {
-            compare_counts(pair, expected, landed)?;
+        if let Some(counts) = &counts {
+            compare_counts(pair, counts[at].rows, landed)?;
         }
         if ground.job.tuning.verify_seed == VerifySeed::Content {
             digest::compare_landed(ground, plan, pair, secondary).await?;
@@ -54,7 +54,11 @@ pub(crate) async fn prepare(ground: &Arc<Ground>, plan: &Arc<Plan>, secondary: &
         let happening = Happening::Dataset { dataset: pair.dataset.clone(), rows: landed };
         ground.reach(Step::Landed, happening).await?;
     }
-    Ok(())
+    // Last: what was removed while the seed was read is a miscount, which a new plan mends.
+    match counts {
+        None => Ok(()),
+        Some(counts) => ledger::check_seed(ground, plan, counts.iter().map(|count| count.live).sum()).await,
+    }
 }
 
 async fn sweep(ground: &Arc<Ground>, plan: &Arc<Plan>, secondary: &mut Session) -> Result<()> {
@@ -70,22 +74,32 @@ async fn sweep(ground: &Arc<Ground>, plan: &Arc<Plan>, secondary: &mut Session) 
     ground.reach(Step::Swept, Happening::Reached).await
 }
 
-/// Rows that each dataset must have landed, counted on the primary while the secondary builds its indexes.
-async fn primary_counts(ground: &Ground, plan: &Plan) -> Result<Vec<Option<u64>>> {
+/// What the primary holds of a dataset as of X.
+struct AsOf {
+    /// Rows that must have landed.
+    rows: u64,
+    /// Versions that are live at X.
+    live: u64,
+}
+
+/// What the primary holds of each dataset, counted there while the secondary builds its indexes; `None` where seeds are
+/// not to be verified.
+async fn primary_counts(ground: &Ground, plan: &Plan) -> Result<Option<Vec<AsOf>>> {
     if ground.job.tuning.verify_seed == VerifySeed::Off {
-        return Ok(vec![None; plan.pairs.len()]);
+        return Ok(None);
     }
     let mut primary = ground.reader(&plan.upstream.endpoint, "count").await?;
     let mut counts = Vec::with_capacity(plan.pairs.len());
     for pair in &plan.pairs {
         plan.flight.expectation.for_dataset(&pair.dataset).open(&mut primary, "count").await?;
         let rows = primary.ask("counting the primary's rows", seed::count(pair, plan.flight.to)).await?;
-        let count = rows.first().map(|row| counted(row.get(0))).transpose()?.unwrap_or(0);
-        counts.push(u64::try_from(count).ok());
+        let row = rows.first().ok_or_else(|| Error::invariant(&pair.primary_table, "a count gave no row"))?;
+        let count = |at: usize| counted(row.get(at)).map(|count| u64::try_from(count).unwrap_or(0));
+        counts.push(AsOf { rows: count(0)?, live: count(1)? });
         primary.commit("ending a read").await?;
     }
     primary.close().await;
-    Ok(counts)
+    Ok(Some(counts))
 }
 
 /// Builds all keys and indexes of all landing tables, `parallelism` at a time.
@@ -218,6 +232,7 @@ async fn reveal_new(pair: &Pair, secondary: &mut Session) -> Result<Counts> {
     for statement in landing::reveal(pair) {
         secondary.execute("making the landed table visible", statement).await?;
     }
+    secondary.execute("waiting for locks as usual again", "set local lock_timeout to default".into()).await?;
     Ok(rows)
 }
 

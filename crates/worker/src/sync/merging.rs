@@ -13,31 +13,7 @@ use crate::pair::{Holding, KEY_HASH, Pair};
 use crate::postgres::Session;
 use crate::postgres::sql::ident;
 use crate::statements::merge;
-use crate::tables::batches::Counts;
-use crate::tables::chunks;
-
-/// The ledger: versions found opened and closed over (X, Y] against what the primary's metrics recorded. Fewer
-/// found means that history was pruned past the watermark. More is no alarm: mirrors made by others do not record
-/// closures of versions that were opened in the same sync.
-///
-/// # Errors
-/// `Pruned`.
-pub(crate) async fn check_ledger(ground: &Ground, plan: &Plan, secondary: &mut Session) -> Result<()> {
-    let (Some(range), Some(recorded)) = (plan.flight.range(), plan.flight.recorded) else { return Ok(()) };
-    let found = chunks::ledger(secondary, &ground.tables, &plan.scope(ground)).await?;
-    let pairs = [("opened", found.0, recorded.0), ("closed", found.1, recorded.1)];
-    match pairs.into_iter().find(|(_, found, recorded)| found < recorded) {
-        None => Ok(()),
-        Some((what, found, recorded)) => Err(Error::Pruned {
-            endpoint: plan.upstream.endpoint.to_string(),
-            from: range.after(),
-            to: range.through(),
-            what,
-            found,
-            recorded,
-        }),
-    }
-}
+use crate::tables::batches::{self, Counts};
 
 /// Gathers statistics of the staged rows: the merge's plans must not rest on those of an earlier batch.
 pub(crate) async fn analyze(plan: &Plan, secondary: &mut Session) -> Result<()> {

@@ -6,6 +6,7 @@ pub(crate) mod ground;
 mod job;
 mod landing;
 pub(crate) mod leading;
+mod ledger;
 mod limits;
 mod merging;
 pub(crate) mod planning;

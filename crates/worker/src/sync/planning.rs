@@ -1,5 +1,7 @@
 //! Decides what the next sync is.
 
+use std::collections::BTreeSet;
+
 use sqlx::Row;
 
 use milestream_core::catch_up;
@@ -142,11 +144,37 @@ pub(crate) async fn decide(
     };
     let (pairs, tables) = pairs(job, upstream, primary, secondary).await?;
     if let Some(watermark) = target.from {
+        require_datasets(job, row, watermark, &target)?;
         require_merge_tables(job, &pairs, watermark)?;
     }
     draft(job, upstream, primary, secondary, system, metrics, target, pairs, &tables)
         .await
         .map(Decision::Sync)
+}
+
+/// The watermark stands for the datasets that the stream had then, and the primary's counts for those it has. One that
+/// came would lack what it held by then; one that went would read as history that is gone.
+fn require_datasets(job: &Job, row: &StreamRow, watermark: PrimaryBatch, target: &Target) -> Result<()> {
+    let held: BTreeSet<String> = row.schema_versions.iter().flat_map(|held| held.keys().cloned()).collect();
+    let gone = job.datasets_unknown(&held);
+    let is_new = |name: &&str| !held.is_empty() && !held.contains(*name);
+    let new = job.stream.datasets.iter().map(|dataset| dataset.name.as_str()).filter(is_new);
+    let counted = job.datasets_unknown(&target.datasets).into_iter().filter(|name| !held.contains(*name));
+    let seen: Vec<_> = gone
+        .into_iter()
+        .map(|name| format!("{name:?} is not in the model any more"))
+        .chain(new.map(|name| format!("{name:?} is new in the model")))
+        .chain(counted.map(|name| {
+            format!(
+                "{name:?}, which is not in the model, was counted by the primary in ({watermark}, {}]",
+                target.to
+            )
+        }))
+        .collect();
+    if seen.is_empty() {
+        return Ok(());
+    }
+    Err(Error::Datasets { stream: job.stream_key(), watermark, seen: seen.join("; ") })
 }
 
 /// An increment cannot bring a dataset that the stream did not have at its watermark: what it held by then would be
@@ -175,6 +203,8 @@ struct Target {
     /// Batches whose identity must hold: X and Y.
     batches: Vec<CommittedBatch>,
     recorded: Option<(i64, i64)>,
+    /// Datasets that the batches counted.
+    datasets: BTreeSet<String>,
     rows_recorded: u64,
     remaining: catch_up::Backlog,
 }
@@ -185,8 +215,15 @@ impl Target {
             Error::invariant("the primary's batch_metrics", "the highest committed batch vanished")
         })?;
         let (to, batches) = (newest.batch, vec![newest.clone()]);
-        let remaining = catch_up::Backlog::default();
-        Ok(Target { from: None, to, batches, recorded: None, rows_recorded: 0, remaining })
+        Ok(Target {
+            from: None,
+            to,
+            batches,
+            recorded: None,
+            datasets: BTreeSet::new(),
+            rows_recorded: 0,
+            remaining: catch_up::Backlog::default(),
+        })
     }
 
     fn increment(watermark: PrimaryBatch, batches: Vec<CommittedBatch>, rows_max: u64) -> Option<Target> {
@@ -202,12 +239,14 @@ impl Target {
         let sum = |count: fn(&CommittedBatch) -> Option<i64>| within.iter().map(|batch| count(batch)).sum();
         let opened: Option<i64> = sum(|batch| batch.opened);
         let closed: Option<i64> = sum(|batch| batch.closed);
+        let datasets = within.iter().flat_map(|batch| batch.datasets.iter().cloned()).collect();
         let ends =
             batches.into_iter().filter(|batch| batch.batch == watermark || batch.batch == to).collect();
         Some(Target {
             from: Some(watermark),
             to,
             recorded: opened.zip(closed),
+            datasets,
             rows_recorded: choice.step.rows_recorded,
             batches: ends,
             remaining: choice.remaining,

@@ -1,0 +1,77 @@
+//! The ledger: what the primary's tables hold against what its batches recorded.
+//!
+//! Fewer found than recorded means that rows or history were removed outside of the batches. More is no alarm: mirrors
+//! made by others do not record closures of versions that were opened in the same sync.
+
+use super::copying::Plan;
+use super::ground::Ground;
+use crate::error::{Error, Result};
+use crate::observer::NoticeKind;
+use crate::postgres::Session;
+use crate::postgres::read::Expectation;
+use crate::tables::batches::{self, RecordedLive};
+use crate::tables::chunks;
+
+/// An increment's ledger: versions found opened and closed over (X, Y].
+///
+/// # Errors
+/// `Pruned`.
+pub(crate) async fn check_increment(ground: &Ground, plan: &Plan, secondary: &mut Session) -> Result<()> {
+    let (Some(range), Some(recorded)) = (plan.flight.range(), plan.flight.recorded) else { return Ok(()) };
+    let found = chunks::ledger(secondary, &ground.tables, &plan.scope(ground)).await?;
+    let pairs = [("opened", found.0, recorded.0), ("closed", found.1, recorded.1)];
+    match pairs.into_iter().find(|(_, found, recorded)| found < recorded) {
+        None => Ok(()),
+        Some((what, found, recorded)) => Err(Error::Pruned {
+            endpoint: plan.upstream.endpoint.to_string(),
+            from: range.after(),
+            to: range.through(),
+            what,
+            found,
+            recorded,
+        }),
+    }
+}
+
+/// A seed's ledger: `live` versions found live at X over all datasets, against the batches through X where these
+/// reach back to the first.
+///
+/// # Errors
+/// `LiveRowsLost`.
+pub(crate) async fn check_seed(ground: &Ground, plan: &Plan, live: u64) -> Result<()> {
+    let (Some(recorded), x) = (recorded_live(ground, plan).await?, plan.flight.to) else { return Ok(()) };
+    let unknown = ground.job.datasets_unknown(&recorded.datasets);
+    if !unknown.is_empty() {
+        let text = format!(
+            "{} also counted datasets that the model does not have ({}): rows live as of batch {x} are not compared with its metrics",
+            plan.upstream.platform,
+            unknown.join(", ")
+        );
+        ground.notice(NoticeKind::Warning, text);
+        return Ok(());
+    }
+    let found = i64::try_from(live).unwrap_or(i64::MAX);
+    if found >= recorded.versions {
+        return Ok(());
+    }
+    Err(Error::LiveRowsLost {
+        endpoint: plan.upstream.endpoint.to_string(),
+        stream: ground.stream.clone(),
+        batch: x,
+        found,
+        recorded: recorded.versions,
+    })
+}
+
+/// What was live at X stays countable however far the primary moves on, so its batches may be read later than its
+/// tables; that they are still those of the plan is checked here again.
+async fn recorded_live(ground: &Ground, plan: &Plan) -> Result<Option<RecordedLive>> {
+    let expectation = Expectation { relations: Vec::new(), ..plan.flight.expectation.clone() };
+    let mut primary = ground.reader(&plan.upstream.endpoint, "ledger").await?;
+    expectation.open(&mut primary, "ledger").await?;
+    let (metrics, x) = (&expectation.metrics_table, plan.flight.to);
+    let recorded = batches::recorded_live(&mut primary, metrics, &ground.stream, x).await?;
+    primary.commit("ending a read").await?;
+    primary.close().await;
+    Ok(recorded)
+}
