@@ -168,6 +168,23 @@ async fn staged_rows_are_kept_for_as_many_batches_as_asked_for() {
 }
 
 #[tokio::test]
+async fn a_mirrors_staged_rows_are_kept_by_batches_however_far_its_ids_jump() {
+    let mut world = World::new(vec![Table::people()]).await;
+    world.commit(inserts("people", 0..10)).await;
+    let mut job = world.job("Edge", Holding::Mirror);
+    job.staging_batches_to_keep = Some(2);
+    world.sync(&job).await.unwrap();
+    for _ in 0..3 {
+        for at in 0..3 {
+            world.commit(updates("people", at..at + 2, &format!("changed {at}"))).await;
+        }
+        world.sync(&job).await.unwrap();
+    }
+    let batches = "select string_agg(distinct ds_surf_batch_id::text, ', ') from edge_store1_people_staging";
+    assert_eq!(world.value("secondary", batches).await.as_deref(), Some("10, 7"));
+}
+
+#[tokio::test]
 async fn tables_are_laid_out_as_datasurface_lays_them_out() {
     let mut world = World::new(vec![Table::people()]).await;
     world.commit(inserts("people", 0..3)).await;

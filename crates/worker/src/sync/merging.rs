@@ -44,13 +44,22 @@ pub(crate) async fn merge(
         total.inserted += counts.inserted;
         total.updated += counts.updated;
         total.deleted += counts.deleted;
-        if let Some(keep) = ground.job.staging_batches_to_keep {
-            let oldest =
-                plan.flight.local.0.saturating_sub(i32::try_from(keep).unwrap_or(i32::MAX)).saturating_add(1);
-            secondary.execute("clearing old staged rows", merge::clear_old(pair, oldest)).await?;
-        }
     }
+    clear_old(ground, plan, secondary).await?;
     Ok(total)
+}
+
+/// Keeps the staged rows of the newest batches. Those are counted, not computed: a mirror's ids jump where several
+/// batches of the primary came in one sync.
+async fn clear_old(ground: &Ground, plan: &Plan, secondary: &mut Session) -> Result<()> {
+    let Some(keep) = ground.job.staging_batches_to_keep else { return Ok(()) };
+    let oldest = batches::oldest_of_newest(secondary, &ground.tables, &ground.stream, keep).await?;
+    // Of no batch at all, not even of this one.
+    let oldest = oldest.map_or(plan.flight.local.0.saturating_add(1), |oldest| oldest.0);
+    for pair in &plan.pairs {
+        secondary.execute("clearing old staged rows", merge::clear_old(pair, oldest)).await?;
+    }
+    Ok(())
 }
 
 async fn net(ground: &Ground, plan: &Plan, pair: &Pair, secondary: &mut Session) -> Result<Counts> {

@@ -151,6 +151,22 @@ async fn is_there(session: &mut Session, table: &str) -> Result<bool> {
     Ok(session.row("looking for the table of batches", question).await?.is_some_and(|row| row.get(0)))
 }
 
+/// The oldest of the stream's newest `count` batches, by whatever ids they have; `None` when there is none of them.
+pub(crate) async fn oldest_of_newest(
+    session: &mut Session,
+    tables: &ControlTables,
+    stream: &str,
+    count: u32,
+) -> Result<Option<LocalBatch>> {
+    let question = format!(
+        "select min(batch_id) from (select batch_id from {} where key = $1 order by batch_id desc limit $2) newest",
+        tables.batch_metrics
+    );
+    let query = sqlx::query(assembled(question)).bind(stream).bind(i64::from(count));
+    let row = session.row("looking which batches are kept", query).await?;
+    Ok(row.and_then(|row| row.get::<Option<i32>, _>(0)).map(LocalBatch))
+}
+
 /// The newest batch of a stream, whatever became of it.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct NewestBatch {
