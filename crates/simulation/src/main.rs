@@ -1,0 +1,3 @@
+//! The binary `simulate`.
+
+fn main() {}
