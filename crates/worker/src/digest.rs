@@ -51,12 +51,12 @@ pub(crate) async fn compare_landed(
     secondary: &mut Session,
 ) -> Result<()> {
     let x = plan.flight.to;
-    let mut primary = ground.reader(&plan.upstream.endpoint, "digest").await?;
+    let mut primary = plan.sessions.reader(ground, &plan.upstream, "digest").await?;
     let through_text = text_columns(&mut primary, pair).await?;
     plan.flight.expectation.for_dataset(&pair.dataset).open(&mut primary, "digest").await?;
     let expected = ask(&mut primary, of_primary(pair, x, &through_text)).await?;
     primary.commit("ending a read").await?;
-    primary.close().await;
+    plan.sessions.keep_reader(primary);
     let landed = ask(secondary, of_landing(pair, &through_text)).await?;
     if expected == landed {
         return Ok(());

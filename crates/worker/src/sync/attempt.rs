@@ -9,6 +9,7 @@ use super::ground::Ground;
 use super::leading::Leadership;
 use super::planning::{self, Decision, Draft};
 use super::retry::Budget;
+use super::sessions::Sessions;
 use super::{Outcome, Until, landing, ledger, merging, storing};
 use crate::error::{Class, Error, Result};
 use crate::observer::{Happening, NoticeKind, Step};
@@ -51,11 +52,16 @@ async fn lead(
 ) -> Result<()> {
     ground.reach(Step::Leased, Happening::Reached).await?;
     streams::go_on(secondary, &ground.tables, &ground.stream, lease.token()).await?;
+    let sessions = Arc::new(Sessions::default());
     loop {
         ground.check_stop()?;
-        let Some(plan) = next_plan(ground, lease, secondary, outcome, budget).await? else { return Ok(()) };
-        bring_home(ground, plan, secondary, outcome, budget).await?;
-        if until == Until::OneSync {
+        let plan = next_plan(ground, lease, &sessions, secondary, outcome, budget).await?;
+        let is_last = plan.is_none() || until == Until::OneSync;
+        if let Some(plan) = plan {
+            bring_home(ground, plan, secondary, outcome, budget).await?;
+        }
+        if is_last {
+            sessions.close().await;
             return Ok(());
         }
     }
@@ -65,6 +71,7 @@ async fn lead(
 async fn next_plan(
     ground: &Arc<Ground>,
     lease: &Lease,
+    sessions: &Arc<Sessions>,
     secondary: &mut Session,
     outcome: &mut Outcome,
     budget: &Budget,
@@ -72,12 +79,12 @@ async fn next_plan(
     let row = streams::load(secondary, &ground.tables, &ground.stream).await?;
     outcome.watermark = row.watermark;
     let upstream = planning::choose_upstream(&ground.job, &row).await?;
-    let mut primary = ground.reader(&upstream.endpoint, "plan").await?;
+    let mut primary = sessions.reader(ground, upstream, "plan").await?;
     let plan = if let Some(mut flight) = row.flight {
         flight.retries += 1;
         let (pairs, _) = planning::pairs(&ground.job, upstream, &mut primary, secondary).await?;
-        let (lease, upstream) = (lease.clone(), upstream.clone());
-        let plan = Plan { flight, pairs, generation: row.generation, lease, upstream };
+        let (lease, upstream, sessions) = (lease.clone(), upstream.clone(), Arc::clone(sessions));
+        let plan = Plan { flight, pairs, generation: row.generation, lease, upstream, sessions };
         Some(match moved_shape(&plan) {
             None => {
                 resume(ground, &plan, secondary).await?;
@@ -101,12 +108,12 @@ async fn next_plan(
                 let generation = row.generation + 1;
                 storing::store(ground, lease, secondary, &draft, generation, None).await?;
                 let Draft { flight, pairs, .. } = *draft;
-                let (lease, upstream) = (lease.clone(), upstream.clone());
-                Some(Plan { flight, pairs, generation, lease, upstream })
+                let (lease, upstream, sessions) = (lease.clone(), upstream.clone(), Arc::clone(sessions));
+                Some(Plan { flight, pairs, generation, lease, upstream, sessions })
             }
         }
     };
-    primary.close().await;
+    sessions.keep_reader(primary);
     if let Some(plan) = &plan {
         report_plan(ground, plan, secondary, budget).await?;
     }
@@ -208,9 +215,9 @@ async fn replan(ground: &Ground, old: &Plan, secondary: &mut Session) -> Result<
     secondary.rollback().await?;
     let mut row = streams::load(secondary, &ground.tables, &ground.stream).await?;
     row.flight = None;
-    let mut primary = ground.reader(&old.upstream.endpoint, "plan").await?;
+    let mut primary = old.sessions.reader(ground, &old.upstream, "plan").await?;
     let decision = planning::decide(&ground.job, &old.upstream, &mut primary, secondary, &row).await?;
-    primary.close().await;
+    old.sessions.keep_reader(primary);
     let Decision::Sync(mut draft) = decision else {
         return Err(Error::invariant(
             "a seed that was planned anew",
@@ -223,8 +230,8 @@ async fn replan(ground: &Ground, old: &Plan, secondary: &mut Session) -> Result<
     let generation = old.generation + 1;
     storing::store(ground, &old.lease, secondary, &draft, generation, Some(old.flight.local)).await?;
     let Draft { flight, pairs, .. } = *draft;
-    let (lease, upstream) = (old.lease.clone(), old.upstream.clone());
-    Ok(Plan { flight, pairs, generation, lease, upstream })
+    let (lease, upstream, sessions) = (old.lease.clone(), old.upstream.clone(), Arc::clone(&old.sessions));
+    Ok(Plan { flight, pairs, generation, lease, upstream, sessions })
 }
 
 async fn fly(ground: &Arc<Ground>, plan: &Arc<Plan>, secondary: &mut Session) -> Result<()> {

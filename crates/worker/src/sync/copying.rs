@@ -10,6 +10,7 @@ use milestream_core::milestone::PrimaryBatch;
 
 use super::ground::Ground;
 use super::job::Upstream;
+use super::sessions::Sessions;
 use crate::error::{Error, Result};
 use crate::observer::{Happening, Step};
 use crate::pair::{Holding, Pair};
@@ -28,6 +29,7 @@ pub(crate) struct Plan {
     pub(crate) generation: i32,
     pub(crate) lease: Lease,
     pub(crate) upstream: Upstream,
+    pub(crate) sessions: Arc<Sessions>,
 }
 
 impl Plan {
@@ -75,7 +77,7 @@ pub(crate) async fn copy_all(ground: &Arc<Ground>, plan: &Arc<Plan>, workers: us
 
 async fn work(ground: &Ground, plan: &Plan, number: usize) -> Result<()> {
     let scope = plan.scope(ground);
-    let mut secondary = ground.writer(&plan.lease, &format!("copy {number}")).await?;
+    let mut secondary = plan.sessions.writer(ground, &plan.lease, &format!("copy {number}")).await?;
     let mut primary: Option<Session> = None;
     loop {
         ground.check_stop()?;
@@ -86,7 +88,7 @@ async fn work(ground: &Ground, plan: &Plan, number: usize) -> Result<()> {
         };
         // The reader is opened for the first chunk, so that idle workers cost the primary nothing.
         if primary.is_none() {
-            primary = Some(ground.reader(&plan.upstream.endpoint, &format!("copy {number}")).await?);
+            primary = Some(plan.sessions.reader(ground, &plan.upstream, &format!("copy {number}")).await?);
         }
         let Some(primary) = primary.as_mut() else { break };
         let mut copying = Copying { ground, plan, scope: &scope, primary, secondary: &mut secondary };
@@ -97,9 +99,9 @@ async fn work(ground: &Ground, plan: &Plan, number: usize) -> Result<()> {
             }
         }
     }
-    secondary.close().await;
+    plan.sessions.keep_writer(secondary);
     if let Some(primary) = primary {
-        primary.close().await;
+        plan.sessions.keep_reader(primary);
     }
     Ok(())
 }

@@ -88,7 +88,7 @@ async fn primary_counts(ground: &Ground, plan: &Plan) -> Result<Option<Vec<AsOf>
     if ground.job.tuning.verify_seed == VerifySeed::Off {
         return Ok(None);
     }
-    let mut primary = ground.reader(&plan.upstream.endpoint, "count").await?;
+    let mut primary = plan.sessions.reader(ground, &plan.upstream, "count").await?;
     let mut counts = Vec::with_capacity(plan.pairs.len());
     for pair in &plan.pairs {
         plan.flight.expectation.for_dataset(&pair.dataset).open(&mut primary, "count").await?;
@@ -98,7 +98,7 @@ async fn primary_counts(ground: &Ground, plan: &Plan) -> Result<Option<Vec<AsOf>
         counts.push(AsOf { rows: count(0)?, live: count(1)? });
         primary.commit("ending a read").await?;
     }
-    primary.close().await;
+    plan.sessions.keep_reader(primary);
     Ok(Some(counts))
 }
 
@@ -117,7 +117,7 @@ async fn build_indexes(ground: &Arc<Ground>, plan: &Arc<Plan>) -> Result<()> {
     for number in 0..ground.job.tuning.parallelism.max(1) {
         let (ground, plan, builds) = (Arc::clone(ground), Arc::clone(plan), Arc::clone(&builds));
         crew.spawn(async move {
-            let mut session = ground.writer(&plan.lease, &format!("index {number}")).await?;
+            let mut session = plan.sessions.writer(&ground, &plan.lease, &format!("index {number}")).await?;
             let memory =
                 format!("set maintenance_work_mem = {}", literal(&ground.job.tuning.maintenance_work_mem));
             session.execute("setting the memory of index builds", memory).await?;
@@ -126,7 +126,7 @@ async fn build_indexes(ground: &Arc<Ground>, plan: &Arc<Plan>) -> Result<()> {
                 let Some((dataset, build, is_key)) = next else { break };
                 build_one(&ground, &plan, &mut session, &dataset, &build, is_key).await?;
             }
-            session.close().await;
+            plan.sessions.keep_writer(session);
             Ok::<(), Error>(())
         });
     }

@@ -13,6 +13,7 @@ pub(crate) mod planning;
 pub(crate) mod recovery;
 pub(crate) mod retry;
 mod seeding;
+pub(crate) mod sessions;
 pub(crate) mod storing;
 
 use std::sync::Arc;
