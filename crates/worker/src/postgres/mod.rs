@@ -6,6 +6,7 @@ mod endpoint;
 pub(crate) mod read;
 pub(crate) mod session;
 pub(crate) mod sql;
+mod vigil;
 mod wire;
 
 pub use endpoint::{Endpoint, TlsMode};

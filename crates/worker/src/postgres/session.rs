@@ -9,6 +9,7 @@ use sqlx::{Connection, PgConnection, Postgres, Row};
 
 use super::Endpoint;
 use super::sql::assembled;
+use super::vigil::Vigil;
 use super::wire::Wire;
 use crate::error::{Error, Result, sqlstate};
 
@@ -154,20 +155,36 @@ impl Session {
     /// Runs one or more statements without parameters in one round trip; rows affected by all of them.
     pub(crate) async fn execute(&mut self, doing: &str, text: String) -> Result<u64> {
         let done = sqlx::raw_sql(assembled(text)).execute(&mut self.connection);
-        let done = bounded(&self.endpoint, doing, self.patience, done).await?;
+        let done = bounded(
+            Vigil { endpoint: &self.endpoint, backend: &self.backend, patience: self.patience },
+            doing,
+            done,
+        )
+        .await?;
         Ok(done.rows_affected())
     }
 
     /// Runs one or more statements without parameters in one round trip; the rows of all of them, as text.
     pub(crate) async fn ask(&mut self, doing: &str, text: String) -> Result<Vec<PgRow>> {
         let rows = sqlx::raw_sql(assembled(text)).fetch_all(&mut self.connection);
-        bounded(&self.endpoint, doing, self.patience, rows).await
+        bounded(
+            Vigil { endpoint: &self.endpoint, backend: &self.backend, patience: self.patience },
+            doing,
+            rows,
+        )
+        .await
     }
 
     /// Runs a statement with parameters; rows affected.
     pub(crate) async fn run(&mut self, doing: &str, query: Query<'_, Postgres, PgArguments>) -> Result<u64> {
         let done = query.persistent(false).execute(&mut self.connection);
-        Ok(bounded(&self.endpoint, doing, self.patience, done).await?.rows_affected())
+        Ok(bounded(
+            Vigil { endpoint: &self.endpoint, backend: &self.backend, patience: self.patience },
+            doing,
+            done,
+        )
+        .await?
+        .rows_affected())
     }
 
     /// Runs a query with parameters; its rows.
@@ -177,7 +194,12 @@ impl Session {
         query: Query<'_, Postgres, PgArguments>,
     ) -> Result<Vec<PgRow>> {
         let rows = query.persistent(false).fetch_all(&mut self.connection);
-        bounded(&self.endpoint, doing, self.patience, rows).await
+        bounded(
+            Vigil { endpoint: &self.endpoint, backend: &self.backend, patience: self.patience },
+            doing,
+            rows,
+        )
+        .await
     }
 
     /// Runs a query with parameters that gives at most one row.
@@ -187,7 +209,12 @@ impl Session {
         query: Query<'_, Postgres, PgArguments>,
     ) -> Result<Option<PgRow>> {
         let row = query.persistent(false).fetch_optional(&mut self.connection);
-        bounded(&self.endpoint, doing, self.patience, row).await
+        bounded(
+            Vigil { endpoint: &self.endpoint, backend: &self.backend, patience: self.patience },
+            doing,
+            row,
+        )
+        .await
     }
 
     pub(crate) async fn begin(&mut self) -> Result<()> {
@@ -210,7 +237,10 @@ impl Session {
 }
 
 /// Connects over a wire of our own, or directly to a Unix socket.
-async fn dial(endpoint: &Endpoint, options: PgConnectOptions) -> Result<PgConnection, sqlx::Error> {
+pub(super) async fn dial(
+    endpoint: &Endpoint,
+    options: PgConnectOptions,
+) -> Result<PgConnection, sqlx::Error> {
     if endpoint.host.starts_with('/') {
         return PgConnection::connect_with(&options).await;
     }
@@ -220,23 +250,16 @@ async fn dial(endpoint: &Endpoint, options: PgConnectOptions) -> Result<PgConnec
     }
 }
 
-/// Bounds the wait on our side a little above the server's own bound, for links that are half open.
-///
-/// Where the server has no bound the lease's heartbeat, on a connection of its own, notices a dead link.
+/// Bounds the wait on our side a little above the server's own bound, where it has one.
 async fn bounded<T>(
-    endpoint: &Endpoint,
+    vigil: Vigil<'_>,
     doing: &str,
-    patience: Patience,
     answer: impl Future<Output = Result<T, sqlx::Error>>,
 ) -> Result<T> {
-    if patience.statement.is_zero() {
-        return answer.await.map_err(|error| Error::statement(endpoint, doing, error));
-    }
-    let limit = patience.statement + patience.silence;
-    match tokio::time::timeout(limit, answer).await {
-        Ok(answer) => answer.map_err(|error| Error::statement(endpoint, doing, error)),
-        Err(_) => Err(Error::stalled(endpoint, doing, limit)),
-    }
+    let Patience { statement, silence, .. } = vigil.patience;
+    let limit = (!statement.is_zero()).then(|| statement + silence);
+    let answer = vigil.keep(doing, limit, answer).await?;
+    answer.map_err(|error| Error::statement(vigil.endpoint, doing, error))
 }
 
 fn connect_error(

@@ -5,6 +5,7 @@
 
 mod rows;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -15,7 +16,9 @@ use sqlx::postgres::PgCopyIn;
 
 pub(crate) use rows::{Format, Rows};
 
-use super::Session;
+use super::session::{Backend, Patience};
+use super::vigil::Vigil;
+use super::{Endpoint, Session};
 use crate::error::{Error, Result};
 
 /// Bytes gathered before they are sent on. Larger buffers gained nothing when measured.
@@ -31,26 +34,47 @@ pub(crate) struct Piped {
 /// An open `COPY … TO STDOUT` whose silence is bounded.
 pub(crate) struct Source<'a> {
     stream: BoxStream<'a, sqlx::Result<Bytes>>,
-    endpoint: String,
+    watched: Watched,
     /// Bound on the wait for the next bytes.
     patience: Duration,
     /// Bound on the waits after the first.
     silence: Duration,
 }
 
+/// The session under a copy, which the copy itself has borrowed.
+struct Watched {
+    endpoint: Arc<Endpoint>,
+    backend: Backend,
+    patience: Patience,
+}
+
+impl Watched {
+    fn of(session: &Session) -> Watched {
+        let (endpoint, backend) = (Arc::clone(&session.endpoint), session.backend.clone());
+        Watched { endpoint, backend, patience: session.patience }
+    }
+
+    fn vigil(&self) -> Vigil<'_> {
+        Vigil { endpoint: &self.endpoint, backend: &self.backend, patience: self.patience }
+    }
+
+    fn failed(&self, doing: &str) -> impl FnOnce(sqlx::Error) -> Error {
+        let (endpoint, doing) = (self.endpoint.to_string(), doing.to_owned());
+        move |error| Error::statement(&endpoint, &doing, error)
+    }
+}
+
 impl<'a> Source<'a> {
     /// Starts reading. A session whose source is not read to its end must be dropped, not used again.
     pub(crate) async fn open(session: &'a mut Session, statement: &str) -> Result<Source<'a>> {
-        let endpoint = session.endpoint.to_string();
+        let watched = Watched::of(session);
         let silence = session.patience.silence;
         // The first row of an ordered read comes after its sort, so it has the statement's own bound.
         let patience = silence + session.patience.statement;
         let opened = session.connection.copy_out_raw(statement);
-        let stream = match tokio::time::timeout(patience, opened).await {
-            Ok(stream) => stream.map_err(|error| Error::statement(&endpoint, "reading rows", error))?,
-            Err(_) => return Err(Error::stalled(&endpoint, "reading rows", patience)),
-        };
-        Ok(Source { stream, endpoint, patience, silence })
+        let opened = watched.vigil().keep("reading rows", Some(patience), opened).await?;
+        let stream = opened.map_err(watched.failed("reading rows"))?;
+        Ok(Source { stream, watched, patience, silence })
     }
 
     /// Waits for each row as long as for the first: a sweep may pass over much of a table between two rows.
@@ -61,14 +85,15 @@ impl<'a> Source<'a> {
 
     /// The next bytes; `None` at the end.
     pub(crate) async fn next(&mut self) -> Result<Option<Bytes>> {
-        match tokio::time::timeout(self.patience, self.stream.next()).await {
-            Err(_) => Err(Error::stalled(&self.endpoint, "waiting for rows", self.patience)),
-            Ok(None) => Ok(None),
-            Ok(Some(Ok(bytes))) => {
+        let next =
+            self.watched.vigil().keep("waiting for rows", Some(self.patience), self.stream.next()).await?;
+        match next {
+            None => Ok(None),
+            Some(Ok(bytes)) => {
                 self.patience = self.silence;
                 Ok(Some(bytes))
             }
-            Ok(Some(Err(error))) => Err(Error::statement(&self.endpoint, "reading rows", error)),
+            Some(Err(error)) => Err(self.watched.failed("reading rows")(error)),
         }
     }
 }
@@ -76,20 +101,18 @@ impl<'a> Source<'a> {
 /// An open `COPY … FROM STDIN` that gathers what it is given.
 pub(crate) struct Sink<'a> {
     copy: PgCopyIn<&'a mut PgConnection>,
-    endpoint: String,
+    watched: Watched,
     gathered: BytesMut,
     sent_bytes: u64,
 }
 
 impl<'a> Sink<'a> {
     pub(crate) async fn open(session: &'a mut Session, statement: &str) -> Result<Sink<'a>> {
-        let endpoint = session.endpoint.to_string();
-        let copy = session
-            .connection
-            .copy_in_raw(statement)
-            .await
-            .map_err(|error| Error::statement(&endpoint, "opening the copy into the secondary", error))?;
-        Ok(Sink { copy, endpoint, gathered: BytesMut::with_capacity(BUFFER_BYTES + 8192), sent_bytes: 0 })
+        let watched = Watched::of(session);
+        let doing = "opening the copy into the secondary";
+        let opened = watched.vigil().keep(doing, None, session.connection.copy_in_raw(statement)).await?;
+        let copy = opened.map_err(watched.failed(doing))?;
+        Ok(Sink { copy, watched, gathered: BytesMut::with_capacity(BUFFER_BYTES + 8192), sent_bytes: 0 })
     }
 
     /// Takes bytes; true when they were sent on, which is a good moment to look around.
@@ -107,8 +130,9 @@ impl<'a> Sink<'a> {
             return Ok(());
         }
         self.sent_bytes += self.gathered.len() as u64;
-        let sent = self.copy.send(&self.gathered[..]).await;
-        sent.map_err(|error| Error::statement(&self.endpoint, "sending rows", error))?;
+        let sent =
+            self.watched.vigil().keep("sending rows", None, self.copy.send(&self.gathered[..])).await?;
+        sent.map_err(self.watched.failed("sending rows"))?;
         // A value larger than the buffer made it grow; give that back, so that memory follows the buffers.
         if self.gathered.capacity() > 4 * BUFFER_BYTES {
             self.gathered = BytesMut::with_capacity(BUFFER_BYTES + 8192);
@@ -126,15 +150,16 @@ impl<'a> Sink<'a> {
     pub(crate) async fn finish(mut self) -> Result<Piped> {
         self.flush().await?;
         let bytes = self.sent_bytes;
-        let rows = self.copy.finish().await;
-        let rows = rows.map_err(|error| Error::statement(&self.endpoint, "writing rows", error))?;
+        let rows = self.watched.vigil().keep("writing rows", None, self.copy.finish()).await?;
+        let rows = rows.map_err(self.watched.failed("writing rows"))?;
         Ok(Piped { rows, bytes })
     }
 
     /// Lets the server forget what it was sent.
     pub(crate) async fn abort(self) {
         // The transaction is given up by whoever calls this; a second error would only hide the first.
-        let _ = self.copy.abort("the source failed").await;
+        let patience = self.watched.patience.connect;
+        let _ = tokio::time::timeout(patience, self.copy.abort("the source failed")).await;
     }
 }
 
