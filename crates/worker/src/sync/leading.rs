@@ -58,7 +58,11 @@ impl Leadership {
             return;
         }
         // The heartbeat ends at its own pace; a lease that cannot be released ends by itself.
-        let released = release(ground, &lease, session, led.is_ok()).await;
+        let mut released = release(ground, &lease, Some(session).filter(|_| led.is_ok()), led.is_err()).await;
+        if released.is_err() && led.is_ok() {
+            // The session may have ended while there was nothing to do; whoever comes next need not wait for that.
+            released = release(ground, &lease, None, false).await;
+        }
         if let Err(error) = heart.await {
             tracing::debug!(%error, "the heartbeat ended badly");
         }
@@ -68,19 +72,21 @@ impl Leadership {
     }
 }
 
-/// Releases the lease, on a new connection where the old one may be in the middle of something.
+/// Releases the lease, on a new connection where there is none that is known to be in the middle of nothing.
 async fn release<J: Charge>(
     ground: &Ground<J>,
     lease: &Lease,
-    mut session: Session,
-    intact: bool,
+    session: Option<Session>,
+    failed: bool,
 ) -> Result<()> {
-    if !intact {
-        drop(session);
-        let job = &ground.job;
-        session = Session::connect(job.store(), "release", job.tuning().heartbeat_patience()).await?;
-    }
-    lease.release(&mut session, !intact).await?;
+    let mut session = match session {
+        Some(session) => session,
+        None => {
+            let job = &ground.job;
+            Session::connect(job.store(), "release", job.tuning().heartbeat_patience()).await?
+        }
+    };
+    lease.release(&mut session, failed).await?;
     session.close().await;
     Ok(())
 }
