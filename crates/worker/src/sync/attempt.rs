@@ -13,6 +13,7 @@ use super::sessions::Sessions;
 use super::{Outcome, Until, landing, ledger, merging, storing};
 use crate::error::{Class, Error, Result};
 use crate::observer::{Happening, NoticeKind, Step};
+use crate::pair::Holding;
 use crate::postgres::Session;
 use crate::schema;
 use crate::tables::batches::{self, Counts};
@@ -283,6 +284,9 @@ async fn commit(ground: &Ground, plan: &Plan, secondary: &mut Session, mut timin
     let began = Instant::now();
     let state = storing::state(ground, flight, progress.rows).to_column()?;
     batches::commit(secondary, tables, stream, flight.local, counts, &state).await?;
+    if flight.is_seed() && ground.job.holding == Holding::Mirror {
+        batches::forget_later(secondary, tables, stream, flight.local).await?;
+    }
     let versions = schema::versions(&ground.job.stream);
     streams::land(secondary, tables, stream, flight, &versions).await?;
     chunks::clear(secondary, tables, stream).await?;
@@ -306,13 +310,15 @@ async fn write_rows(
     secondary: &mut Session,
     progress: Progress,
 ) -> Result<Counts> {
-    match plan.flight.from {
-        None => landing::reveal(ground, plan, secondary).await,
+    let counts = match plan.flight.from {
+        None => landing::reveal(ground, plan, secondary).await?,
         Some(from) => {
             let counts = merging::merge(ground, plan, from, secondary).await?;
-            Ok(Counts { total: progress.rows, ..counts })
+            Counts { total: progress.rows, ..counts }
         }
-    }
+    };
+    merging::clear_old(ground, plan, secondary).await?;
+    Ok(counts)
 }
 
 fn millis(began: Instant) -> u64 {

@@ -258,6 +258,19 @@ pub(crate) async fn take_over(
     session.run("making room for a seed's batch", query).await.map(|_| ())
 }
 
+/// Forgets the batches behind a seed's, part of the transaction that commits it: a mirror that is seeded again as of an
+/// earlier batch, after its primary was restored, will meet their ids again.
+pub(crate) async fn forget_later(
+    session: &mut Session,
+    tables: &ControlTables,
+    stream: &str,
+    batch: LocalBatch,
+) -> Result<()> {
+    let delete = format!("delete from {} where key = $1 and batch_id > $2", tables.batch_metrics);
+    let query = sqlx::query(assembled(delete)).bind(stream).bind(batch.0);
+    session.run("forgetting batches that the primary took back", query).await.map(|_| ())
+}
+
 /// Forgets a batch that was started and will not be finished under this id.
 pub(crate) async fn forget(
     session: &mut Session,
