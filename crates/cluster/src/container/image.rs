@@ -23,7 +23,8 @@ impl ContainerImage {
         &self.name
     }
 
-    pub(crate) fn name_from_env() -> String {
+    /// The image that `MILESTREAM_POSTGRES_IMAGE` names, else [`ContainerImage::DEFAULT`].
+    pub fn name_from_env() -> String {
         let named = std::env::var(IMAGE_VARIABLE).ok().filter(|name| !name.is_empty());
         named.unwrap_or_else(|| ContainerImage::DEFAULT.to_owned())
     }

@@ -18,6 +18,7 @@ mod status;
 mod stop_at;
 mod sync;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -96,7 +97,13 @@ impl Surroundings {
 
 /// Runs the command line of this process; the whole of the binary `milestream`.
 pub fn main() -> ExitCode {
-    let cli = match command().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches)) {
+    main_with(std::env::args_os())
+}
+
+/// Runs a command line, the program's name first: `milestream` inside of another binary.
+pub fn main_with(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let matches = command().try_get_matches_from(arguments);
+    let cli = match matches.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
         Err(error) => return misunderstood(&error),
     };
