@@ -1,16 +1,13 @@
 //! What the integration tests share: a world of one server with a primary and secondaries, driven by the oracle.
 
-mod batches;
 mod configuration;
 mod observers;
 mod people;
-mod process;
-mod table;
 mod world;
 
 pub use configuration::Configuration;
+pub use milestream_simulation::forensic::{Table, ident};
+pub use milestream_simulation::process::{Ended, Process};
 pub use observers::{At, Script, Tape};
 pub use people::{Dice, deletes, inserts, person, updates};
-pub use process::{Ended, Process};
-pub use table::{Table, ident};
-pub use world::{PRIMARY, STORE, Setting, World, control, texts};
+pub use world::{PRIMARY, STORE, Setting, World, control, execute, texts};

@@ -8,6 +8,7 @@ use milestream_cluster::{Backend, FindOptions, Server, ServerOptions};
 use milestream_core::names;
 use milestream_core::stream::Stream;
 use milestream_oracle::{Cell, Operation, Primary, Row, Version, differences};
+use milestream_simulation::forensic::{Control, Live, Table, carry_out, ident, table_sql};
 use milestream_worker::observer::{Observer, Step, Unobserved};
 use milestream_worker::sync::{self, Job, Outcome, Tuning, Until, Upstream};
 use milestream_worker::{Endpoint, Error, Holding, TlsMode};
@@ -16,9 +17,7 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection, Row as _};
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use crate::batches::{Control, Live, carry_out, table_sql};
 use crate::observers::Script;
-use crate::table::{Table, ident};
 
 /// Cells of a row: `None` is NULL.
 pub fn texts(values: &[Option<&str>]) -> Vec<Cell> {
@@ -93,7 +92,7 @@ impl World {
             ..Tuning::default()
         };
         let control = Control::of(&setting.primary, &setting.store);
-        let live = tables.iter().map(|table| (table.name.clone(), Live::new())).collect();
+        let live = tables.iter().map(|table| (table.name().to_owned(), Live::new())).collect();
         let sessions = Mutex::default();
         let world = World { server, oracle, tables, live, tuning, setting, control, sessions };
         world.create_databases().await;
@@ -186,9 +185,9 @@ impl World {
             self.control.started(batch)
         );
         for table in &self.tables {
-            let live = self.live.get_mut(&table.name).expect("a table of the world");
+            let live = self.live.get_mut(table.name()).expect("a table of the world");
             let its =
-                operations.iter().filter(|(name, _)| *name == table.name).map(|(_, operation)| operation);
+                operations.iter().filter(|(name, _)| *name == table.name()).map(|(_, operation)| operation);
             let changes = carry_out(live, its);
             let merge = table.merge_table(&self.setting.primary, &self.setting.store);
             statements.push_str(&table_sql(table, &merge, &changes, batch));
@@ -327,7 +326,7 @@ impl World {
     pub async fn assert_holds(&self, job: &Job, batch: i32) {
         assert_eq!(self.watermark(job).await, Some(batch), "the watermark");
         for table in &self.tables {
-            let history = self.oracle.table(&table.name);
+            let history = self.oracle.table(table.name());
             let (shape, expected) = match job.holding {
                 Holding::LiveOnly => (table.shape(), history.live_at(batch)),
                 Holding::Mirror => {
@@ -337,7 +336,7 @@ impl World {
             };
             let actual = self.rows(table, job).await;
             let found = differences(&shape, &expected, &actual);
-            assert!(found.is_empty(), "{} of {} as of {batch}:\n{found}", table.name, job.platform);
+            assert!(found.is_empty(), "{} of {} as of {batch}:\n{found}", table.name(), job.platform);
         }
     }
 
@@ -348,13 +347,13 @@ impl World {
                 .map(|(name, _)| format!("{}::text", ident(&names::physical_column(name))))
                 .collect::<Vec<_>>()
         };
-        let mut columns = quoted(&table.key);
+        let mut columns = quoted(table.key());
         let mirror = job.holding == Holding::Mirror;
         columns.extend(mirror.then(|| "ds_surf_batch_in::text".to_owned()));
         let key_width = columns.len();
-        columns.extend(quoted(&table.columns));
+        columns.extend(quoted(table.columns()));
         columns.extend(mirror.then(|| "ds_surf_batch_out::text".to_owned()));
-        let question = format!("select {} from {}", columns.join(", "), self.merge_table(job, &table.name));
+        let question = format!("select {} from {}", columns.join(", "), self.merge_table(job, table.name()));
         let rows = self.ask(&self.setting.secondary_database, question).await;
         rows.into_iter()
             .map(|mut key| {
@@ -370,7 +369,8 @@ pub fn control(job: &Job, suffix: &str) -> String {
     ident(&names::platform_table(&job.platform, suffix))
 }
 
-pub(crate) async fn execute(options: &PgConnectOptions, statements: String) {
+/// Runs statements over a connection of their own.
+pub async fn execute(options: &PgConnectOptions, statements: String) {
     let mut connection = PgConnection::connect_with(options).await.expect("a connection");
     let done = sqlx::raw_sql(AssertSqlSafe(statements.clone())).execute(&mut connection).await;
     done.unwrap_or_else(|error| panic!("{statements}: {error}"));

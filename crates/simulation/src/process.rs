@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitOptions, kill_process, waitid, waitpid};
 use tempfile::TempDir;
 
 /// How long a process may take to its step or its end.
@@ -49,16 +49,44 @@ impl Process {
         Process::start(binary, configuration, arguments).end()
     }
 
+    /// Waits until the process has stopped itself or has ended; in the first case the line in which it says where.
+    ///
+    /// # Errors
+    /// How it ended.
+    ///
+    /// # Panics
+    /// When it does neither within a minute.
+    pub fn stopped_or_ended(self) -> Result<(Process, String), Ended> {
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline {
+            // The status of an end stays for `end` to collect.
+            let options = WaitIdOptions::STOPPED
+                | WaitIdOptions::EXITED
+                | WaitIdOptions::NOHANG
+                | WaitIdOptions::NOWAIT;
+            if let Some(status) = waitid(WaitId::Pid(self.pid()), options).expect("a child") {
+                if !status.stopped() {
+                    return Err(self.end());
+                }
+                let line = self.stopped_line();
+                return Ok((self, line));
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        panic!("it never stopped: {}", self.text("stderr"));
+    }
+
     /// Waits until the process has stopped itself; the line in which it says where.
+    ///
+    /// # Panics
+    /// When it ends instead.
     pub fn stopped(&mut self) -> String {
         let deadline = Instant::now() + PATIENCE;
         while Instant::now() < deadline {
             let options = WaitOptions::UNTRACED | WaitOptions::NOHANG;
             if let Some((_, status)) = waitpid(Some(self.pid()), options).expect("a child") {
                 assert!(status.stopped(), "it ended instead of stopping: {}", self.text("stderr"));
-                let stderr = self.text("stderr");
-                let line = stderr.lines().rev().find(|line| line.starts_with("stopped at "));
-                return line.unwrap_or_else(|| panic!("it does not say where: {stderr}")).to_owned();
+                return self.stopped_line();
             }
             std::thread::sleep(Duration::from_millis(5));
         }
@@ -90,6 +118,12 @@ impl Process {
             }
             std::thread::sleep(Duration::from_millis(5));
         }
+    }
+
+    fn stopped_line(&self) -> String {
+        let stderr = self.text("stderr");
+        let line = stderr.lines().rev().find(|line| line.starts_with("stopped at "));
+        line.unwrap_or_else(|| panic!("it does not say where: {stderr}")).to_owned()
     }
 
     fn pid(&self) -> Pid {

@@ -1,16 +1,16 @@
-//! Datasets of the tests, and the primary's tables for them.
+//! A dataset with Postgres types, and the primary's merge table for it.
 
 use milestream_core::model::ColumnType;
 use milestream_core::names;
 use milestream_core::stream::{Column, Dataset};
 use milestream_oracle::Shape;
 
-/// A dataset of the test: key and other columns, each a name and an SQL type.
+/// A dataset: key and other columns, each a name and an SQL type.
 #[derive(Clone, Debug)]
 pub struct Table {
-    pub(crate) name: String,
-    pub(crate) key: Vec<(String, String)>,
-    pub(crate) columns: Vec<(String, String)>,
+    pub(super) name: String,
+    pub(super) key: Vec<(String, String)>,
+    pub(super) columns: Vec<(String, String)>,
     storage: String,
 }
 
@@ -20,7 +20,12 @@ impl Table {
         let owned = |pairs: &[(&str, &str)]| {
             pairs.iter().map(|(name, kind)| ((*name).to_owned(), (*kind).to_owned())).collect()
         };
-        Table { name: name.to_owned(), key: owned(key), columns: owned(columns), storage: String::new() }
+        Table::of(name, owned(key), owned(columns))
+    }
+
+    /// The same, of names that are owned.
+    pub fn of(name: &str, key: Vec<(String, String)>, columns: Vec<(String, String)>) -> Table {
+        Table { name: name.to_owned(), key, columns, storage: String::new() }
     }
 
     /// People as most tests need them: an integer key, a name, a town that may be NULL.
@@ -46,12 +51,23 @@ impl Table {
         self
     }
 
+    /// The key columns, each a name and an SQL type.
+    pub fn key(&self) -> &[(String, String)] {
+        &self.key
+    }
+
+    /// All other columns, each a name and an SQL type.
+    pub fn columns(&self) -> &[(String, String)] {
+        &self.columns
+    }
+
     /// The dataset's name.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    pub(crate) fn shape(&self) -> Shape {
+    /// Its names, as the oracle knows them.
+    pub fn shape(&self) -> Shape {
         let names =
             |pairs: &[(String, String)]| pairs.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
         let (key, columns) = (names(&self.key), names(&self.columns));
@@ -60,15 +76,15 @@ impl Table {
         Shape::new(&self.name, &key, &columns)
     }
 
-    pub(crate) fn all(&self) -> impl Iterator<Item = &(String, String)> {
+    pub(super) fn all(&self) -> impl Iterator<Item = &(String, String)> {
         self.key.iter().chain(&self.columns)
     }
 
-    pub(crate) fn dataset(&self) -> Dataset {
+    /// The dataset as the model has it. The catalogs decide about types; the model only says that there are columns.
+    pub fn dataset(&self) -> Dataset {
         let column = |nullable: bool| {
             move |(name, _): &(String, String)| Column {
                 name: name.clone(),
-                // The catalogs decide; the model only says that there is such a column.
                 column_type: ColumnType::VarChar { max_size: None },
                 nullable,
             }
@@ -83,12 +99,12 @@ impl Table {
     }
 
     /// The quoted name of its merge table on a platform.
-    pub(crate) fn merge_table(&self, platform: &str, store: &str) -> String {
+    pub fn merge_table(&self, platform: &str, store: &str) -> String {
         ident(&names::merge_table(platform, store, &self.name))
     }
 
     /// The primary's merge table as DataSurface creates a forensic one.
-    pub(crate) fn primary_ddl(&self, platform: &str, store: &str) -> String {
+    pub fn primary_ddl(&self, platform: &str, store: &str) -> String {
         let name = self.merge_table(platform, store);
         let columns: Vec<_> = self
             .all()

@@ -4,17 +4,17 @@ use std::collections::BTreeMap;
 
 use milestream_oracle::{BatchCounts, Cell, LIVE, Operation};
 
-use crate::table::{Table, ident};
+use super::table::{Table, ident};
 use milestream_core::names;
 
 /// The live rows of a table: key to other columns.
-pub(crate) type Live = BTreeMap<Vec<Cell>, Vec<Cell>>;
+pub type Live = BTreeMap<Vec<Cell>, Vec<Cell>>;
 
 /// Keys that a batch leaves otherwise than it found them, each with what it found and what it leaves.
-pub(crate) type Changes = BTreeMap<Vec<Cell>, (Option<Vec<Cell>>, Option<Vec<Cell>>)>;
+pub type Changes = BTreeMap<Vec<Cell>, (Option<Vec<Cell>>, Option<Vec<Cell>>)>;
 
 /// Carries operations out on the live rows; the net change of each key.
-pub(crate) fn carry_out<'a>(live: &mut Live, operations: impl Iterator<Item = &'a Operation>) -> Changes {
+pub fn carry_out<'a>(live: &mut Live, operations: impl Iterator<Item = &'a Operation>) -> Changes {
     let mut changes = Changes::new();
     for operation in operations {
         let (key, after) = match operation {
@@ -35,7 +35,7 @@ pub(crate) fn carry_out<'a>(live: &mut Live, operations: impl Iterator<Item = &'
 }
 
 /// Statements that do a table's part of a batch.
-pub(crate) fn table_sql(table: &Table, merge: &str, changes: &Changes, batch: i32) -> String {
+pub fn table_sql(table: &Table, merge: &str, changes: &Changes, batch: i32) -> String {
     let closed: Vec<_> =
         changes.iter().filter(|(_, (before, _))| before.is_some()).map(|(key, _)| key.clone()).collect();
     let opened = changes.iter().filter_map(|(key, (_, after))| {
@@ -107,19 +107,21 @@ fn literal(cell: &Cell, kind: &str) -> String {
 
 /// The quoted control tables of the primary.
 #[derive(Clone, Debug)]
-pub(crate) struct Control {
-    pub(crate) counter: String,
-    pub(crate) metrics: String,
-    pub(crate) stream: String,
+pub struct Control {
+    counter: String,
+    metrics: String,
+    stream: String,
 }
 
 impl Control {
-    pub(crate) fn of(platform: &str, stream: &str) -> Control {
+    /// Those of a platform, for one stream.
+    pub fn of(platform: &str, stream: &str) -> Control {
         let table = |suffix| ident(&names::platform_table(platform, suffix));
         Control { counter: table("batch_counter"), metrics: table("batch_metrics"), stream: quoted(stream) }
     }
 
-    pub(crate) fn ddl(&self) -> String {
+    /// Statements that create them.
+    pub fn ddl(&self) -> String {
         format!(
             "create table {} (key varchar(255) primary key, \"currentBatch\" integer);
              create table {} (key varchar(255), batch_id integer, batch_start_time timestamp, batch_end_time timestamp, \
@@ -129,18 +131,35 @@ impl Control {
         )
     }
 
-    pub(crate) fn started(&self, batch: i32) -> String {
+    /// Statements that start a batch, in place of an earlier try that was not committed.
+    pub fn started(&self, batch: i32) -> String {
+        self.left(batch, "started")
+    }
+
+    /// Statements that leave a batch in a status that does not count.
+    pub fn left(&self, batch: i32, status: &str) -> String {
         format!(
             "insert into {} values ({stream}, {batch}) on conflict (key) do update set \"currentBatch\" = {batch};
              insert into {} (key, batch_id, batch_start_time, batch_status) \
-             values ({stream}, {batch}, clock_timestamp(), 'started');\n",
+             values ({stream}, {batch}, clock_timestamp(), '{status}') on conflict (key, batch_id) do update set \
+             batch_start_time = excluded.batch_start_time, batch_status = excluded.batch_status;\n",
             self.counter,
             self.metrics,
             stream = self.stream
         )
     }
 
-    pub(crate) fn committed(&self, batch: i32, counts: BatchCounts, datasets: &[&str]) -> String {
+    /// Statements that forget the batches after one.
+    pub fn restored(&self, batch: i32) -> String {
+        let Control { counter, metrics, stream } = self;
+        format!(
+            "delete from {metrics} where key = {stream} and batch_id > {batch};
+             update {counter} set \"currentBatch\" = {batch} where key = {stream};\n"
+        )
+    }
+
+    /// Statements that commit a batch with its counts; part of the transaction that merges.
+    pub fn committed(&self, batch: i32, counts: BatchCounts, datasets: &[&str]) -> String {
         let state =
             serde_json::json!({"all_datasets": datasets, "current_dataset_index": 0, "current_offset": 0});
         format!(

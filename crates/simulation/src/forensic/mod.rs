@@ -1,0 +1,8 @@
+//! The primary's forensic tables, written by SQL as DataSurface writes them: shared by the simulation and the
+//! integration tests.
+
+mod batches;
+mod table;
+
+pub use batches::{Changes, Control, Live, carry_out, table_sql};
+pub use table::{Table, ident};
