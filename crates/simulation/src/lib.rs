@@ -2,6 +2,9 @@
 //! steps, and judged by a model in memory.
 
 pub mod configuration;
+pub mod fault;
 pub mod forensic;
+pub mod outcome;
+pub mod plan;
 pub mod process;
 pub mod proxy;

@@ -1,0 +1,358 @@
+//! A plan: everything that will happen in a history, as a value that is printed, saved, replayed and shrunk.
+
+pub mod generate;
+mod history;
+mod names;
+mod schedule;
+mod shrink;
+pub mod tour;
+pub mod values;
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+pub use shrink::PlanTree;
+use values::Kind;
+
+use crate::fault::{Fault, FaultKind, Phase};
+
+/// A history and its schedule.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plan {
+    /// What the plan was made from; plans of the tour and plans made by hand have 0.
+    #[serde(default)]
+    pub seed: u64,
+    /// What the plan shows, for its readers.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub note: String,
+    /// The store's name.
+    pub store: String,
+    /// Whether all datasets share their batches (one stream), or each has its own.
+    pub together: bool,
+    /// The datasets; never empty.
+    pub datasets: Vec<DatasetPlan>,
+    /// The primaries; each carries out the same batches, at times of its own.
+    pub primaries: Vec<PrimaryPlan>,
+    /// The secondaries.
+    pub secondaries: Vec<SecondaryPlan>,
+    /// What each batch does.
+    pub history: Vec<BatchPlan>,
+    /// Who acts when. Afterwards faults end, the rest of the history is carried out, and all must converge.
+    pub schedule: Vec<Act>,
+}
+
+/// A dataset.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DatasetPlan {
+    /// Its name, as in the model.
+    pub name: String,
+    /// Key columns; never empty, never NULL.
+    pub key: Vec<ColumnPlan>,
+    /// All other columns.
+    pub columns: Vec<ColumnPlan>,
+    /// Whether the primary's table has few rows a block, so that little data makes many chunks.
+    pub sparse: bool,
+}
+
+/// A column.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ColumnPlan {
+    /// Its name, as in the model.
+    pub name: String,
+    /// Its type.
+    pub kind: Kind,
+}
+
+/// A primary.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PrimaryPlan {
+    /// The platform's name.
+    pub name: String,
+    /// Who writes its tables.
+    pub writer: Writer,
+}
+
+/// Who writes a primary's tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Writer {
+    /// The simulation, as DataSurface writes forensic tables.
+    Tables,
+    /// The real worker, which ingests a source that changes.
+    Worker,
+}
+
+/// A secondary.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SecondaryPlan {
+    /// The platform's name.
+    pub name: String,
+    /// What it keeps.
+    pub holding: Keeps,
+    /// The primary it follows: an index into the plan's primaries.
+    pub primary: usize,
+    /// How its seeds are cut.
+    pub strategy: Strategy,
+    /// Rows a chunk aims at.
+    pub chunk_rows: u64,
+    /// Streams of rows side by side.
+    pub parallelism: usize,
+    /// How landed seeds are checked.
+    pub verify: Verify,
+    /// Recorded rows an increment may span.
+    pub max_rows_per_sync: u64,
+}
+
+/// What a secondary keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Keeps {
+    /// The rows live at the watermark.
+    LiveOnly,
+    /// Every version up to the watermark.
+    Mirror,
+}
+
+/// How landed seeds are checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verify {
+    /// Rows are counted on both sides.
+    Count,
+    /// Digests are compared.
+    Content,
+    /// Not at all: what is read must be right of itself.
+    Off,
+}
+
+/// How seeds are cut into chunks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Strategy {
+    /// By heap blocks, with a sweep.
+    Blocks,
+    /// By ranges of the key.
+    Keys,
+}
+
+/// One batch of every primary.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct BatchPlan {
+    /// In order; a batch sees what is left at its end.
+    pub changes: Vec<Change>,
+}
+
+/// The text of a value, `None` for NULL.
+pub type Cell = Option<String>;
+
+/// What happens to a record. Each is possible whatever came before, so that plans stay plans when they shrink.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Change {
+    /// The record is there afterwards, with these values.
+    Put {
+        /// Index of the dataset.
+        dataset: usize,
+        /// Key values.
+        key: Vec<Cell>,
+        /// All other values.
+        columns: Vec<Cell>,
+    },
+    /// The record is not there afterwards.
+    Remove {
+        /// Index of the dataset.
+        dataset: usize,
+        /// Key values.
+        key: Vec<Cell>,
+    },
+}
+
+impl Change {
+    /// Index of the dataset it is about.
+    pub fn dataset(&self) -> usize {
+        match self {
+            Change::Put { dataset, .. } | Change::Remove { dataset, .. } => *dataset,
+        }
+    }
+}
+
+/// A step of the schedule.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Act {
+    /// A primary commits its next batch.
+    Commit {
+        /// Index of the primary.
+        primary: usize,
+    },
+    /// A primary begins its next batch and leaves it in a status that does not count; the next commit of that
+    /// primary runs it again under its id.
+    Begin {
+        /// Index of the primary.
+        primary: usize,
+        /// The status it is left in.
+        status: Unfinished,
+    },
+    /// A secondary syncs all of its streams.
+    Sync {
+        /// Index of the secondary.
+        secondary: usize,
+        /// Whether it goes on until the primary has nothing new.
+        until_caught_up: bool,
+        /// What happens meanwhile, in any order of steps.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        cues: Vec<Cue>,
+    },
+}
+
+/// A status of a batch that is not committed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Unfinished {
+    /// In progress.
+    Started,
+    /// Staged, not merged.
+    Ingested,
+    /// Given up; it is run again.
+    Failed,
+}
+
+impl Unfinished {
+    /// As `batch_status` spells it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Unfinished::Started => "started",
+            Unfinished::Ingested => "ingested",
+            Unfinished::Failed => "failed",
+        }
+    }
+}
+
+/// Something that happens at an exact step of a sync.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cue {
+    /// The phase with whose beginning it happens; a batch at `plan` is committed when the plan is stored.
+    pub at: Phase,
+    /// Which beginning of that phase is meant, counted from 1 over the whole sync; a later one, where something else
+    /// is still going on.
+    pub nth: u32,
+    /// What happens.
+    pub what: What,
+}
+
+/// What happens on a cue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum What {
+    /// The primary commits its next batch, if there is one left.
+    Commit,
+    /// Something goes wrong.
+    Fault(Fault),
+}
+
+impl Plan {
+    /// Reads a plan from a file.
+    ///
+    /// # Errors
+    /// With file, line and column.
+    pub fn read(path: &Path) -> Result<Plan, PlanError> {
+        let failed = |reason: String| PlanError { path: path.display().to_string(), reason };
+        let text = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
+        let plan: Plan = serde_json::from_str(&text).map_err(|error| failed(error.to_string()))?;
+        plan.check().map_err(failed)?;
+        Ok(plan)
+    }
+
+    /// The plan as it is saved.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string_pretty(self).unwrap_or_else(|error| format!("{{\"unprintable\": {error:?}}}"))
+    }
+
+    /// Every fault that may happen.
+    pub fn faults(&self) -> impl Iterator<Item = &Fault> {
+        self.cues().filter_map(|cue| match &cue.what {
+            What::Fault(fault) => Some(fault),
+            What::Commit => None,
+        })
+    }
+
+    /// Whether a fault of this kind may happen.
+    pub fn has(&self, kind: FaultKind) -> bool {
+        self.faults().any(|fault| fault.kind == kind)
+    }
+
+    /// Whether a server goes down in it.
+    pub fn needs_own_servers(&self) -> bool {
+        self.faults().any(|fault| fault.kind.is_of_servers())
+    }
+
+    fn cues(&self) -> impl Iterator<Item = &Cue> {
+        self.schedule.iter().flat_map(|act| match act {
+            Act::Sync { cues, .. } => cues.as_slice(),
+            Act::Commit { .. } | Act::Begin { .. } => &[],
+        })
+    }
+
+    /// Whether indices and widths fit together.
+    fn check(&self) -> Result<(), String> {
+        let within = |what: &str, index: usize, count: usize| {
+            if index < count { Ok(()) } else { Err(format!("there is no {what} {index}, only {count}")) }
+        };
+        for (what, count) in [
+            ("dataset", self.datasets.len()),
+            ("primary", self.primaries.len()),
+            ("secondary", self.secondaries.len()),
+        ] {
+            within(what, 0, count)?;
+        }
+        for secondary in &self.secondaries {
+            within("primary", secondary.primary, self.primaries.len())?;
+        }
+        for change in self.history.iter().flat_map(|batch| &batch.changes) {
+            within("dataset", change.dataset(), self.datasets.len())?;
+            self.check_width(change)?;
+        }
+        for act in &self.schedule {
+            match act {
+                Act::Commit { primary } | Act::Begin { primary, .. } => {
+                    within("primary", *primary, self.primaries.len())?;
+                }
+                Act::Sync { secondary, .. } => within("secondary", *secondary, self.secondaries.len())?,
+            }
+        }
+        Ok(())
+    }
+
+    fn check_width(&self, change: &Change) -> Result<(), String> {
+        let dataset = &self.datasets[change.dataset()];
+        let fits = match change {
+            Change::Put { key, columns, .. } => {
+                key.len() == dataset.key.len() && columns.len() == dataset.columns.len()
+            }
+            Change::Remove { key, .. } => key.len() == dataset.key.len(),
+        };
+        if fits {
+            return Ok(());
+        }
+        Err(format!("a change has not as many values as dataset {:?} has columns: {change:?}", dataset.name))
+    }
+}
+
+/// A plan that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("{path} is no plan: {reason}")]
+pub struct PlanError {
+    path: String,
+    reason: String,
+}
+
+#[cfg(test)]
+mod tests;

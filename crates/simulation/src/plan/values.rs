@@ -1,0 +1,190 @@
+//! Types of columns and values of theirs, written as Postgres writes them under the simulation's settings.
+
+use milestream_core::model::ColumnType;
+use serde::{Deserialize, Serialize};
+
+/// A column's type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// `boolean`
+    Boolean,
+    /// `smallint`
+    SmallInt,
+    /// `integer`
+    Integer,
+    /// `bigint`
+    BigInt,
+    /// `numeric(12,2)`
+    Money,
+    /// `numeric` without a scale, where 1.0 and 1.00 are different texts of equal numbers.
+    Numeric,
+    /// `double precision`
+    Double,
+    /// `date`
+    Date,
+    /// `timestamp`
+    Timestamp,
+    /// `timestamptz`
+    Timestamptz,
+    /// `interval`
+    Interval,
+    /// `varchar`
+    Text,
+    /// `bytea`
+    Bytes,
+    /// `uuid`
+    Uuid,
+    /// `json`, which has no equality.
+    Json,
+    /// `jsonb`
+    Jsonb,
+    /// `integer[]`
+    Integers,
+}
+
+/// Kinds that a key may have.
+pub const KEY_KINDS: [Kind; 8] = [
+    Kind::Integer,
+    Kind::Text,
+    Kind::BigInt,
+    Kind::SmallInt,
+    Kind::Date,
+    Kind::Uuid,
+    Kind::Money,
+    Kind::Timestamp,
+];
+
+/// Every kind.
+pub const KINDS: [Kind; 17] = [
+    Kind::Boolean,
+    Kind::SmallInt,
+    Kind::Integer,
+    Kind::BigInt,
+    Kind::Money,
+    Kind::Numeric,
+    Kind::Double,
+    Kind::Date,
+    Kind::Timestamp,
+    Kind::Timestamptz,
+    Kind::Interval,
+    Kind::Text,
+    Kind::Bytes,
+    Kind::Uuid,
+    Kind::Json,
+    Kind::Jsonb,
+    Kind::Integers,
+];
+
+/// Texts that begin many a mistake: in escapes, in separators, in hashes of unseparated text, in collations.
+const KEY_TEXTS: [&str; 16] =
+    ["a", "A", "B", "b", "ä", "", "1", "11", "111", "\\", "\\.", "\t", "a b", "'", "Z", "\u{1f642}"];
+
+impl Kind {
+    /// The type as SQL writes it.
+    pub fn sql(self) -> &'static str {
+        match self {
+            Kind::Boolean => "boolean",
+            Kind::SmallInt => "smallint",
+            Kind::Integer => "integer",
+            Kind::BigInt => "bigint",
+            Kind::Money => "numeric(12,2)",
+            Kind::Numeric => "numeric",
+            Kind::Double => "double precision",
+            Kind::Date => "date",
+            Kind::Timestamp => "timestamp",
+            Kind::Timestamptz => "timestamptz",
+            Kind::Interval => "interval",
+            Kind::Text => "varchar",
+            Kind::Bytes => "bytea",
+            Kind::Uuid => "uuid",
+            Kind::Json => "json",
+            Kind::Jsonb => "jsonb",
+            Kind::Integers => "integer[]",
+        }
+    }
+
+    /// The model's type, where the model has one; a primary that the worker writes has no others.
+    pub fn modelled(self) -> Option<ColumnType> {
+        Some(match self {
+            Kind::Boolean => ColumnType::Boolean,
+            Kind::SmallInt => ColumnType::SmallInt,
+            Kind::Integer => ColumnType::Integer,
+            Kind::BigInt => ColumnType::BigInt,
+            Kind::Money => ColumnType::Decimal { max_size: Some(12), precision: 2 },
+            Kind::Double => ColumnType::Double,
+            Kind::Date => ColumnType::Date,
+            Kind::Timestamp => ColumnType::Timestamp,
+            Kind::Interval => ColumnType::Interval,
+            Kind::Text => ColumnType::VarChar { max_size: None },
+            Kind::Bytes => ColumnType::Variant { max_size: None },
+            Kind::Numeric | Kind::Timestamptz | Kind::Uuid | Kind::Json | Kind::Jsonb | Kind::Integers => {
+                return None;
+            }
+        })
+    }
+
+    /// Values worth having, NULL apart.
+    pub fn values(self) -> &'static [&'static str] {
+        match self {
+            Kind::Boolean => &["true", "false"],
+            Kind::SmallInt => &["0", "1", "-32768", "32767"],
+            Kind::Integer => &["0", "1", "-1", "11", "2147483647", "-2147483648"],
+            Kind::BigInt => &["0", "1", "-9223372036854775808", "9223372036854775807"],
+            Kind::Money => &["0.00", "1.00", "-0.01", "9999999999.99"],
+            Kind::Numeric => &["0", "1.0", "1.00", "-0.5", "NaN", "100000000000000000000"],
+            Kind::Double => &["0", "-0", "1.5", "0.1", "NaN", "Infinity", "1e+300"],
+            Kind::Date => &["2000-01-01", "1999-12-31", "2024-02-29", "infinity", "0044-03-15 BC"],
+            Kind::Timestamp => &["2000-01-01 00:00:00", "2024-02-29 12:34:56.789", "-infinity"],
+            Kind::Timestamptz => &["2000-01-01 00:00:00+00", "2024-06-01 12:00:00.5+00"],
+            Kind::Interval => &["1 mon", "30 days", "24:00:00", "1 day", "00:00:00"],
+            Kind::Text => {
+                &["", "a", "A", "ä", "\\N", "tab\there", "new\nline", "it's", "\\.", "null", "\u{1f642}"]
+            }
+            Kind::Bytes => &["\\x", "\\x00", "\\xdeadbeef"],
+            Kind::Uuid => &["00000000-0000-0000-0000-000000000000", "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11"],
+            Kind::Json => &["{}", "{ \"a\":1 }", "{\"a\": 1}", "null", "[1,  2]"],
+            Kind::Jsonb => &["{}", "{\"a\": 1}", "null", "[1, 2]", "\"\""],
+            Kind::Integers => &["{}", "{1,2,3}", "{NULL,1}"],
+        }
+    }
+
+    /// The `number`th key of this kind; different numbers below 10 000 give different keys.
+    pub fn key(self, number: u16) -> String {
+        let n = u64::from(number);
+        match self {
+            Kind::BigInt => (i64::from(number) * 900_000_000_001).to_string(),
+            Kind::Money => format!("{number}.{:02}", number % 100),
+            Kind::Date => day(n),
+            Kind::Timestamp => format!("{} 00:00:{:02}", day(n / 60), n % 60),
+            Kind::Uuid => {
+                format!("{:08x}-0000-4000-8000-0000{n:08x}", n.wrapping_mul(0x9E37_79B9) & 0xffff_ffff)
+            }
+            Kind::Text => match KEY_TEXTS.get(usize::from(number)) {
+                Some(text) => (*text).to_owned(),
+                None => format!("k{number}"),
+            },
+            _ => number.to_string(),
+        }
+    }
+}
+
+/// The `n`th of days that are 28 a month, from the year 2000 on.
+fn day(n: u64) -> String {
+    format!("{:04}-{:02}-{:02}", 2000 + n / 336, n / 28 % 12 + 1, n % 28 + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn different_numbers_give_different_keys() {
+        for kind in KEY_KINDS {
+            let keys: BTreeSet<_> = (0..10_000).map(|number| kind.key(number)).collect();
+            assert_eq!(keys.len(), 10_000, "{kind:?}");
+        }
+    }
+}
