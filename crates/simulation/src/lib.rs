@@ -8,3 +8,4 @@ pub mod outcome;
 pub mod plan;
 pub mod process;
 pub mod proxy;
+pub mod run;

@@ -1,0 +1,359 @@
+//! The judgement of what a secondary holds: after every commit, after every sync, and of what readers saw.
+
+use std::collections::BTreeMap;
+
+use milestream_core::names;
+use milestream_oracle::{Difference, Primary, Row, Shape, differences};
+
+use super::Failure;
+use super::asker::{Asker, quoted};
+use super::ledger::{Capture, Held, Ledger, When};
+use super::primary::StreamState;
+use super::record::Recorder;
+use super::secondary::{Follower, STAGING_KEPT, SecondaryState, rows_of};
+use crate::forensic::{Table, ident};
+use crate::outcome::Property;
+use crate::plan::{Keeps, SecondaryPlan};
+
+impl SecondaryState {
+    /// A commit was seen: compares everything with the model, and remembers what is there.
+    pub(crate) async fn check_commit(
+        &self,
+        key: &str,
+        watermark: i32,
+        primary_pruned_before: Option<i32>,
+        when: When,
+        recorder: &Recorder,
+    ) -> Result<(), Failure> {
+        let follower = self.follower(key);
+        let mut ledger = follower.ledger.lock().await;
+        let mut asker = self.place.asker().await?;
+        asker.execute("begin isolation level repeatable read read only").await?;
+        let at = format!("{} of {key:?}", self.plan.name);
+        if let Some(held) = &ledger.held
+            && !ledger.was_reset
+            && watermark <= held.watermark
+        {
+            let what = format!("{at}: the watermark went from {} to {watermark}", held.watermark);
+            recorder.violated(Property::Monotony, what);
+        }
+        let Some(capture) = ledger.capture.take_if(|capture| capture.to == watermark) else {
+            let what = format!("{at}: batch {watermark} was committed, which no plan went to");
+            recorder.violated(Property::Once, what);
+            asker.execute("commit").await?;
+            asker.close().await;
+            return Ok(());
+        };
+        let found = self.watermark(key, &mut asker).await?;
+        if found != Some(watermark) {
+            let what = format!("{at}: committed batch {watermark}, the stream's row says {found:?}");
+            recorder.violated(Property::Together, what);
+        }
+        let inherited = match capture.from {
+            Some(_) => vec![ledger.held.as_ref().map_or(0, |held| held.pruned_before)],
+            // What was pruned while a seed was read is there or not; the count before landing tells half from whole.
+            None => [Some(capture.pruned_before), primary_pruned_before].into_iter().flatten().collect(),
+        };
+        let (pruned_before, rows) = self.expected(follower, &capture, &inherited, &mut asker).await?;
+        self.compare(follower, &rows, &format!("{at} as of batch {watermark}"), &mut asker, recorder).await?;
+        let held = Held {
+            watermark,
+            restores: capture.restores,
+            pruned_before,
+            rows,
+            live: live(&capture.oracle, &follower.tables, watermark),
+        };
+        self.check_metrics(follower, &ledger, &capture, &held, &mut asker, recorder).await?;
+        if when == When::AtOnce {
+            self.check_leftovers(follower, &mut asker, recorder).await?;
+        }
+        let digest = self.digest(follower, &mut asker).await?;
+        asker.execute("commit").await?;
+        asker.close().await;
+        ledger.digests.entry(watermark).or_default().insert(digest);
+        ledger.held = Some(held);
+        ledger.was_reset = false;
+        ledger.done.clear();
+        recorder.synced();
+        Ok(())
+    }
+
+    /// Whether a stream still holds exactly what its last commit left; of a commit that nobody saw, whether that is
+    /// whole.
+    pub(crate) async fn check_held(
+        &self,
+        key: &str,
+        primary_pruned_before: Option<i32>,
+        recorder: &Recorder,
+    ) -> Result<(), Failure> {
+        let follower = self.follower(key);
+        let mut asker = self.place.asker().await?;
+        if !self.is_begun(&mut asker).await? {
+            return Ok(());
+        }
+        let found = self.watermark(key, &mut asker).await?;
+        let ledger = follower.ledger.lock().await;
+        let known = ledger.held.as_ref().map(|held| held.watermark);
+        if let Some(watermark) = found
+            && (found != known || ledger.was_reset)
+        {
+            drop(ledger);
+            asker.close().await;
+            return self.check_commit(key, watermark, primary_pruned_before, When::AtOnce, recorder).await;
+        }
+        let at = format!("{} of {key:?}", self.plan.name);
+        if found != known && !ledger.was_reset {
+            recorder.violated(Property::Monotony, format!("{at}: watermark {known:?} became {found:?}"));
+        }
+        match &ledger.held {
+            Some(held) => {
+                let place = format!("{at}, still at batch {}", held.watermark);
+                self.compare(follower, &held.rows, &place, &mut asker, recorder).await?;
+            }
+            None => {
+                for table in &follower.tables {
+                    let merge = self.merge(follower, table);
+                    let exists =
+                        asker.value(&format!("select to_regclass({})", quoted(&merge))).await?.is_some();
+                    if exists && asker.number(&format!("select count(*) from {merge}")).await? > 0 {
+                        recorder.violated(
+                            Property::Together,
+                            format!("{at}: rows in {merge} without a watermark"),
+                        );
+                    }
+                }
+            }
+        }
+        asker.close().await;
+        Ok(())
+    }
+
+    /// Compares what readers saw with what commits left.
+    pub(crate) async fn check_samples(&self, key: &str, recorder: &Recorder) {
+        let mut ledger = self.follower(key).ledger.lock().await;
+        let samples = std::mem::take(&mut ledger.samples);
+        recorder.sampled(samples.len() as u64);
+        for (watermark, digest) in samples {
+            let is_known = match watermark {
+                Some(watermark) => {
+                    ledger.digests.get(&watermark).is_some_and(|known| known.contains(&digest))
+                }
+                // A stream that was reset shows what it held before, or what it holds now.
+                None => ledger.digests.values().any(|known| known.contains(&digest)),
+            };
+            if !is_known {
+                let what = format!(
+                    "{} of {key:?}: a reader saw watermark {watermark:?} with rows that no commit left beside it",
+                    self.plan.name
+                );
+                recorder.violated(Property::Together, what);
+            }
+        }
+    }
+
+    async fn expected(
+        &self,
+        follower: &Follower,
+        capture: &Capture,
+        pruned: &[i32],
+        asker: &mut Asker,
+    ) -> Result<(i32, BTreeMap<String, (Shape, Vec<Row>)>), Failure> {
+        let rows = |pruned_before: i32| {
+            expected_rows(&self.plan, &capture.oracle, &follower.tables, capture.to, pruned_before)
+        };
+        let mut last = None;
+        for pruned_before in pruned {
+            let expected = rows(*pruned_before);
+            if self.differences(follower, &expected, asker).await?.is_empty() {
+                return Ok((*pruned_before, expected));
+            }
+            last = Some((*pruned_before, expected));
+        }
+        Ok(last.unwrap_or_else(|| (0, rows(0))))
+    }
+
+    async fn compare(
+        &self,
+        follower: &Follower,
+        expected: &BTreeMap<String, (Shape, Vec<Row>)>,
+        at: &str,
+        asker: &mut Asker,
+        recorder: &Recorder,
+    ) -> Result<(), Failure> {
+        recorder.compared();
+        let found = self.differences(follower, expected, asker).await?;
+        if !found.is_empty() {
+            recorder.violated(Property::Exactness, format!("{at}: {found}"));
+        }
+        Ok(())
+    }
+
+    async fn differences(
+        &self,
+        follower: &Follower,
+        expected: &BTreeMap<String, (Shape, Vec<Row>)>,
+        asker: &mut Asker,
+    ) -> Result<String, Failure> {
+        let mut text = String::new();
+        for table in &follower.tables {
+            let (shape, rows) = &expected[table.name()];
+            let merge = self.merge(follower, table);
+            let Some(actual) = rows_of(table, &merge, self.plan.holding, asker).await? else {
+                text.push_str(&format!("{merge} is not there\n"));
+                continue;
+            };
+            let found = differences(shape, rows, &actual);
+            if !found.is_empty() {
+                text.push_str(&format!("{}:\n{found}\n", table.name()));
+            }
+        }
+        Ok(text)
+    }
+
+    async fn check_metrics(
+        &self,
+        follower: &Follower,
+        ledger: &Ledger,
+        capture: &Capture,
+        now: &Held,
+        asker: &mut Asker,
+        recorder: &Recorder,
+    ) -> Result<(), Failure> {
+        let key = quoted(&follower.key);
+        let question = format!(
+            "select local_batch, kind, coalesce(from_batch::text, ''), rows_inserted, rows_updated, rows_deleted \
+             from {} where stream_key = {key} and to_batch = {} order by committed_at desc limit 1",
+            self.control.history, now.watermark
+        );
+        let at = format!("{} of {:?} at batch {}", self.plan.name, follower.key, now.watermark);
+        let Some(row) = asker.ask(&question).await?.into_iter().next() else {
+            recorder.violated(Property::Metrics, format!("{at}: sync_history has no row of the commit"));
+            return Ok(());
+        };
+        let cell = |at: usize| row.get(at).cloned().flatten().unwrap_or_default();
+        let from = capture.from.map_or(String::new(), |from| from.to_string());
+        if cell(2) != from {
+            recorder.violated(
+                Property::Once,
+                format!("{at}: history says from {:?}, the plan was {from:?}", cell(2)),
+            );
+        }
+        let question = format!(
+            "select batch_status, records_inserted, records_updated, records_deleted from {} where key = {key} and batch_id = {}",
+            self.control.metrics,
+            cell(0)
+        );
+        let metrics = asker.ask(&question).await?.into_iter().next().unwrap_or_default();
+        let metrics: Vec<_> = metrics.into_iter().map(Option::unwrap_or_default).collect();
+        let history = ["committed".to_owned(), cell(3), cell(4), cell(5)];
+        if metrics != history {
+            let what = format!("{at}: batch_metrics say {metrics:?}, sync_history {history:?}");
+            recorder.violated(Property::Metrics, what);
+        }
+        // A seed by difference counts what it changed in tables that nobody vouched for.
+        if ledger.was_reset {
+            return Ok(());
+        }
+        let counted = Counted::between(ledger.held.as_ref(), now, follower, capture, self.plan.holding);
+        if history[1..] != counted.texts() {
+            let what = format!("{at}: counted {:?}, the model has {:?}", &history[1..], counted.texts());
+            recorder.violated(Property::Metrics, what);
+        }
+        Ok(())
+    }
+
+    async fn check_leftovers(
+        &self,
+        follower: &Follower,
+        asker: &mut Asker,
+        recorder: &Recorder,
+    ) -> Result<(), Failure> {
+        let at = format!("{} of {:?}", self.plan.name, follower.key);
+        let key = quoted(&follower.key);
+        let question = format!("select count(*) from {} where stream_key = {key}", self.control.chunk);
+        let chunks = asker.number(&question).await?;
+        if chunks > 0 {
+            recorder.violated(Property::Leftovers, format!("{at}: {chunks} chunk rows after the commit"));
+        }
+        for table in &follower.tables {
+            let staging = ident(&names::staging_table(&self.plan.name, &follower.store(), table.name()));
+            let question = format!("select count(distinct ds_surf_batch_id) from {staging}");
+            let staged = asker.number(&question).await?;
+            if staged > i64::from(STAGING_KEPT) {
+                recorder
+                    .violated(Property::Leftovers, format!("{at}: {staged} batches are staged in {staging}"));
+            }
+        }
+        let question = "select string_agg(relname, ', ') from pg_class where relkind = 'r' and (relname like '%\\_landing' or relname like '%\\_sweep')";
+        // Other streams of the platform may be in the middle of a seed.
+        if self.followers.len() == 1
+            && let Some(left) = asker.value(question).await?
+        {
+            recorder.violated(Property::Leftovers, format!("{at}: {left} after the commit"));
+        }
+        Ok(())
+    }
+}
+
+/// Keys new, changed and gone.
+struct Counted {
+    new: usize,
+    changed: usize,
+    gone: usize,
+}
+
+impl Counted {
+    fn between(
+        before: Option<&Held>,
+        now: &Held,
+        follower: &Follower,
+        capture: &Capture,
+        holding: Keeps,
+    ) -> Counted {
+        let mut counted = Counted { new: 0, changed: 0, gone: 0 };
+        for table in &follower.tables {
+            let name = table.name();
+            let nothing = Vec::new();
+            let earlier = before.map_or(&nothing, |held| &held.live[name]);
+            for difference in differences(&table.shape(), earlier, &now.live[name]).as_slice() {
+                match difference {
+                    Difference::Missing(_) => counted.gone += 1,
+                    Difference::Unexpected(_) => counted.new += 1,
+                    Difference::Different { .. } => counted.changed += 1,
+                }
+            }
+            // A mirror also counts keys whose version is another with the same values.
+            if holding == Keeps::Mirror
+                && let Some(from) = capture.from
+            {
+                let rewritten = capture.oracle.table(name).keys_rewritten(from, capture.to);
+                counted.changed += usize::try_from(rewritten).unwrap_or(usize::MAX);
+            }
+        }
+        counted
+    }
+
+    fn texts(&self) -> [String; 3] {
+        [self.new.to_string(), self.changed.to_string(), self.gone.to_string()]
+    }
+}
+
+fn live(oracle: &Primary, tables: &[Table], batch: i32) -> BTreeMap<String, Vec<Row>> {
+    tables.iter().map(|table| (table.name().to_owned(), oracle.table(table.name()).live_at(batch))).collect()
+}
+
+fn expected_rows(
+    plan: &SecondaryPlan,
+    oracle: &Primary,
+    tables: &[Table],
+    batch: i32,
+    pruned_before: i32,
+) -> BTreeMap<String, (Shape, Vec<Row>)> {
+    let of = |table: &Table| match plan.holding {
+        Keeps::LiveOnly => (table.shape(), oracle.table(table.name()).live_at(batch)),
+        Keeps::Mirror => {
+            (table.shape().of_versions(), StreamState::versions(oracle, table.name(), batch, pruned_before))
+        }
+    };
+    tables.iter().map(|table| (table.name().to_owned(), of(table))).collect()
+}

@@ -1,0 +1,90 @@
+//! What is known of a secondary's stream: what its last commit left, and what the sync in flight was planned for.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use milestream_oracle::{Primary, Row, Shape};
+
+use super::primary::{PrimaryState, StreamState};
+
+/// What is known of a stream.
+#[derive(Default)]
+pub(crate) struct Ledger {
+    /// What its last commit left.
+    pub(crate) held: Option<Held>,
+    /// What the sync in flight was planned for.
+    pub(crate) capture: Option<Capture>,
+    /// Chunks that were done, by generation and number.
+    pub(crate) done: BTreeSet<(i32, i32)>,
+    /// Whether the stream was reset on purpose since its last commit.
+    pub(crate) was_reset: bool,
+    /// Digests of all tables that a reader may have seen, by watermark.
+    pub(crate) digests: BTreeMap<i32, BTreeSet<String>>,
+    /// Watermarks and digests that readers saw.
+    pub(crate) samples: BTreeSet<(Option<i32>, String)>,
+}
+
+/// What a commit left.
+#[derive(Clone)]
+pub(crate) struct Held {
+    pub(crate) watermark: i32,
+    /// Restores of the primary that had happened when it was read.
+    pub(super) restores: usize,
+    /// Versions closed before this batch were gone when the secondary was seeded.
+    pub(super) pruned_before: i32,
+    pub(super) rows: BTreeMap<String, (Shape, Vec<Row>)>,
+    /// The live rows among them.
+    pub(super) live: BTreeMap<String, Vec<Row>>,
+}
+
+/// When a commit is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum When {
+    /// Before anything else happens.
+    AtOnce,
+    /// When the next sync has been planned, and its chunks are there.
+    Later,
+}
+
+/// The primary as it was when a sync was planned.
+#[derive(Clone)]
+pub(crate) struct Capture {
+    pub(crate) generation: i32,
+    pub(crate) from: Option<i32>,
+    pub(crate) to: i32,
+    pub(super) oracle: Primary,
+    pub(super) restores: usize,
+    pub(super) pruned_before: i32,
+    /// See [`PrimaryState::disturbances`].
+    pub(crate) disturbances: u64,
+}
+
+impl Capture {
+    pub(crate) fn of(
+        primary: &PrimaryState,
+        key: &str,
+        generation: i32,
+        from: Option<i32>,
+        to: i32,
+    ) -> Capture {
+        let StreamState { oracle, restored_to, pruned_before, .. } = primary.stream(key);
+        let (restores, pruned_before) = (restored_to.len(), *pruned_before);
+        let disturbances = primary.disturbances();
+        Capture { generation, from, to, oracle: oracle.clone(), restores, pruned_before, disturbances }
+    }
+
+    /// Whether a key came and went within its range, and left nothing.
+    pub(crate) fn has_inserted_and_deleted(&self) -> bool {
+        let Some(from) = self.from else { return false };
+        self.oracle.tables().any(|table| {
+            let versions = table.versions_at(self.to).into_iter();
+            let keys: BTreeSet<_> = versions
+                .filter(|version| version.batch_in > from && version.batch_out < self.to)
+                .map(|version| version.row.key)
+                .collect();
+            let of =
+                |batch: i32| table.live_at(batch).into_iter().map(|row| row.key).collect::<BTreeSet<_>>();
+            let there: BTreeSet<_> = of(from).union(&of(self.to)).cloned().collect();
+            keys.iter().any(|key| !there.contains(key))
+        })
+    }
+}

@@ -1,0 +1,323 @@
+//! A primary as it is played: its tables in Postgres, and the model of what they must hold.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use milestream_core::model::ColumnType;
+use milestream_core::names;
+use milestream_core::stream::{Column, Dataset, Stream};
+use milestream_oracle::{LIVE, Operation, Primary, Row, Version};
+
+use super::ingesting;
+use super::record::Recorder;
+use super::stage::Place;
+use super::{Failure, MOVER};
+use crate::forensic::{Control, Live, Table, carry_out, ident, table_sql};
+use crate::outcome::Event;
+use crate::plan::{BatchPlan, Change, DatasetPlan, Plan, PrimaryPlan, Unfinished, Writer};
+
+/// A primary and the streams it writes.
+pub(crate) struct PrimaryState {
+    pub(crate) plan: PrimaryPlan,
+    pub(crate) place: Arc<Place>,
+    pub(crate) source: Option<Arc<Place>>,
+    pub(crate) streams: Vec<StreamState>,
+    history: Arc<Vec<BatchPlan>>,
+    /// How often its tables were disturbed otherwise than by a batch: each excuses a new plan.
+    pub(crate) disturbances: Arc<AtomicU64>,
+    /// The next batch of the plan's history.
+    cursor: usize,
+}
+
+/// One stream of a primary.
+pub(crate) struct StreamState {
+    pub(crate) key: String,
+    pub(crate) stream: Stream,
+    pub(crate) tables: Vec<Table>,
+    /// The plan's index of each dataset.
+    indices: Vec<usize>,
+    control: Control,
+    /// What the primary's history is now.
+    pub(crate) oracle: Primary,
+    /// What it was after each batch, for going back.
+    earlier: BTreeMap<i32, Primary>,
+    /// The batches that restores went back to, in order.
+    pub(crate) restored_to: Vec<i32>,
+    /// Versions closed before this batch are gone.
+    pub(crate) pruned_before: i32,
+}
+
+impl PrimaryState {
+    /// Creates the primary's empty tables, or the source's where the worker writes the primary.
+    pub(crate) async fn create(
+        plan: &Plan,
+        index: usize,
+        place: Arc<Place>,
+        source: Option<Arc<Place>>,
+    ) -> Result<PrimaryState, Failure> {
+        let primary = plan.primaries[index].clone();
+        let streams = streams_of(plan, &primary.name);
+        match primary.writer {
+            Writer::Tables => {
+                let mut statements = streams[0].control.ddl();
+                for table in streams.iter().flat_map(|stream| &stream.tables) {
+                    statements.push_str(&table.primary_ddl(&primary.name, &plan.store));
+                }
+                // The worker may read and nothing else.
+                statements.push_str(&format!("grant select on all tables in schema public to {MOVER};"));
+                place.execute(&statements).await?;
+            }
+            Writer::Worker => {
+                if let Some(source) = &source {
+                    ingesting::create_source(source, &streams).await?;
+                }
+            }
+        }
+        let history = Arc::new(plan.history.clone());
+        Ok(PrimaryState {
+            plan: primary,
+            place,
+            source,
+            streams,
+            history,
+            disturbances: Arc::default(),
+            cursor: 0,
+        })
+    }
+
+    pub(crate) fn stream(&self, key: &str) -> &StreamState {
+        let found = self.streams.iter().find(|stream| stream.key == key);
+        found.unwrap_or_else(|| panic!("the plan has no stream {key:?}"))
+    }
+
+    pub(crate) fn disturbances(&self) -> u64 {
+        self.disturbances.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn has_batches_left(&self) -> bool {
+        self.cursor < self.history.len()
+    }
+
+    /// Carries the next batch out, on every stream that it changes; false when there is none left.
+    pub(crate) async fn commit(&mut self, recorder: &Recorder) -> Result<bool, Failure> {
+        let history = Arc::clone(&self.history);
+        let Some(batch) = history.get(self.cursor) else { return Ok(false) };
+        self.cursor += 1;
+        let alone = self.streams.len() == 1;
+        for at in 0..self.streams.len() {
+            let (operations, live) = self.streams[at].operations(batch);
+            // Streams of their own have batches of their own.
+            if operations.is_empty() && !alone && self.streams[at].oracle.newest_batch() > 0 {
+                continue;
+            }
+            let batch = match self.plan.writer {
+                Writer::Tables => self.write(at, &operations, live).await?,
+                Writer::Worker => ingesting::ingest(self, at, &operations).await?,
+            };
+            let (primary, stream) = (self.plan.name.clone(), self.streams[at].key.clone());
+            recorder.happened(Event::Batch { primary, stream, batch });
+        }
+        Ok(true)
+    }
+
+    async fn write(
+        &mut self,
+        at: usize,
+        operations: &[(String, Operation)],
+        mut live: BTreeMap<String, Live>,
+    ) -> Result<i32, Failure> {
+        let stream = &mut self.streams[at];
+        let batch = stream.oracle.newest_batch() + 1;
+        let mut statements = format!(
+            "begin; set local extra_float_digits = 3; set local timezone = 'UTC';\n{}",
+            stream.control.started(batch)
+        );
+        for table in &stream.tables {
+            let its =
+                operations.iter().filter(|(name, _)| *name == table.name()).map(|(_, operation)| operation);
+            let changes = carry_out(live.entry(table.name().to_owned()).or_default(), its);
+            let merge = table.merge_table(&self.plan.name, &stream.stream.store);
+            statements.push_str(&table_sql(table, &merge, &changes, batch));
+        }
+        stream.take_in(operations)?;
+        let datasets: Vec<_> = stream.tables.iter().map(Table::name).collect();
+        statements.push_str(&stream.control.committed(batch, stream.oracle.counts_of(batch), &datasets));
+        statements.push_str("commit;");
+        self.place.execute(&statements).await?;
+        Ok(batch)
+    }
+
+    /// Leaves the next batch of every stream in a status that does not count.
+    pub(crate) async fn begin(&mut self, status: Unfinished) -> Result<(), Failure> {
+        if self.plan.writer == Writer::Worker {
+            return Ok(());
+        }
+        let left =
+            |stream: &StreamState| stream.control.left(stream.oracle.newest_batch() + 1, status.name());
+        let statements: String = self.streams.iter().map(left).collect();
+        self.place.execute(&statements).await
+    }
+
+    /// Goes back by a batch or two, as a restored backup does; false when there is nothing to go back by.
+    pub(crate) async fn restore(&mut self, key: &str) -> Result<bool, Failure> {
+        let platform = self.plan.name.clone();
+        let Some(stream) = self.streams.iter_mut().find(|stream| stream.key == key) else { return Ok(false) };
+        let newest = stream.oracle.newest_batch();
+        if newest < 2 {
+            return Ok(false);
+        }
+        let batch = if newest > 3 { newest - 2 } else { newest - 1 };
+        let mut statements = format!("begin; {}", stream.control.restored(batch));
+        for table in &stream.tables {
+            let merge = table.merge_table(&platform, &stream.stream.store);
+            statements.push_str(&format!(
+                "delete from {merge} where ds_surf_batch_in > {batch};
+                 update {merge} set ds_surf_batch_out = {LIVE} where ds_surf_batch_out >= {batch} and ds_surf_batch_out < {LIVE};\n"
+            ));
+        }
+        statements.push_str("commit;");
+        self.place.execute(&statements).await?;
+        stream.oracle = stream.earlier[&batch].clone();
+        stream.restored_to.push(batch);
+        Ok(true)
+    }
+
+    /// Removes every closed version; false when there is none.
+    pub(crate) async fn prune(&mut self, key: &str) -> Result<bool, Failure> {
+        let platform = self.plan.name.clone();
+        let Some(stream) = self.streams.iter_mut().find(|stream| stream.key == key) else { return Ok(false) };
+        let newest = stream.oracle.newest_batch();
+        let (mut asker, mut removed) = (self.place.asker().await?, 0);
+        for table in &stream.tables {
+            let merge = table.merge_table(&platform, &stream.stream.store);
+            let delete = format!(
+                "with gone as (delete from {merge} where ds_surf_batch_out < {newest} returning 1) select count(*) from gone"
+            );
+            removed += asker.number(&delete).await?;
+        }
+        asker.close().await;
+        if removed == 0 {
+            return Ok(false);
+        }
+        stream.pruned_before = newest;
+        Ok(true)
+    }
+
+    /// The quoted names of a stream's merge tables.
+    pub(crate) fn merge_tables(&self, key: &str) -> Vec<String> {
+        let stream = self.stream(key);
+        stream.tables.iter().map(|table| table.merge_table(&self.plan.name, &stream.stream.store)).collect()
+    }
+}
+
+impl StreamState {
+    /// The operations of a batch that are this stream's, made valid for what is live, and what is live.
+    fn operations(&self, batch: &BatchPlan) -> (Vec<(String, Operation)>, BTreeMap<String, Live>) {
+        let newest = self.oracle.newest_batch();
+        let rows = |name: &str| -> Live {
+            self.oracle.table(name).live_at(newest).into_iter().map(|row| (row.key, row.columns)).collect()
+        };
+        let live: BTreeMap<String, Live> =
+            self.tables.iter().map(|table| (table.name().to_owned(), rows(table.name()))).collect();
+        let mut after = live.clone();
+        let mut operations = Vec::new();
+        for change in &batch.changes {
+            let Some(at) = self.indices.iter().position(|index| *index == change.dataset()) else { continue };
+            let name = self.tables[at].name();
+            let rows = after.entry(name.to_owned()).or_default();
+            operations.extend(operation(rows, change).map(|operation| (name.to_owned(), operation)));
+        }
+        (operations, live)
+    }
+
+    /// Commits the operations in the model.
+    pub(crate) fn take_in(&mut self, operations: &[(String, Operation)]) -> Result<i32, Failure> {
+        let named = operations.iter().map(|(name, operation)| (name.as_str(), operation.clone()));
+        let batch = self.oracle.commit(named);
+        let batch = batch.map_err(|mistake| Failure::Set { what: format!("a plan's batch: {mistake}") })?;
+        self.earlier.insert(batch, self.oracle.clone());
+        Ok(batch)
+    }
+
+    /// The versions of a table that a mirror holds as of a batch, if those closed before `pruned_before` were gone
+    /// when it was seeded.
+    pub(crate) fn versions(oracle: &Primary, table: &str, batch: i32, pruned_before: i32) -> Vec<Row> {
+        let versions = oracle.table(table).versions_at(batch).into_iter();
+        versions.filter(|version| version.batch_out >= pruned_before).map(Version::into_row).collect()
+    }
+}
+
+/// What a change amounts to, given what is there; nothing where there is nothing to remove.
+fn operation(live: &mut Live, change: &Change) -> Option<Operation> {
+    match change {
+        Change::Put { key, columns, .. } => {
+            let row = Row { key: key.clone(), columns: columns.clone() };
+            match live.insert(key.clone(), columns.clone()) {
+                Some(_) => Some(Operation::Update(row)),
+                None => Some(Operation::Insert(row)),
+            }
+        }
+        Change::Remove { key, .. } => live.remove(key).map(|_| Operation::Delete(key.clone())),
+    }
+}
+
+fn streams_of(plan: &Plan, platform: &str) -> Vec<StreamState> {
+    let all: Vec<usize> = (0..plan.datasets.len()).collect();
+    let groups: Vec<Vec<usize>> =
+        if plan.together { vec![all] } else { all.into_iter().map(|index| vec![index]).collect() };
+    groups.into_iter().map(|indices| stream_of(plan, platform, indices)).collect()
+}
+
+fn stream_of(plan: &Plan, platform: &str, indices: Vec<usize>) -> StreamState {
+    let datasets: Vec<_> = indices.iter().map(|index| &plan.datasets[*index]).collect();
+    let dataset = (!plan.together).then(|| datasets[0].name.clone());
+    let stream = Stream {
+        store: plan.store.clone(),
+        dataset,
+        datasets: datasets.iter().map(|dataset| modelled(dataset)).collect(),
+    };
+    let tables: Vec<_> = datasets.iter().map(|dataset| table_of(dataset)).collect();
+    let oracle = Primary::new(tables.iter().map(Table::shape));
+    let key = stream.key();
+    StreamState {
+        control: Control::of(platform, &key),
+        earlier: BTreeMap::from([(0, oracle.clone())]),
+        restored_to: Vec::new(),
+        pruned_before: 0,
+        key,
+        stream,
+        tables,
+        indices,
+        oracle,
+    }
+}
+
+fn modelled(plan: &DatasetPlan) -> Dataset {
+    let column = |nullable: bool| {
+        move |column: &crate::plan::ColumnPlan| Column {
+            name: column.name.clone(),
+            // Where a table exists its catalog decides, not the model.
+            column_type: column.kind.modelled().unwrap_or(ColumnType::VarChar { max_size: None }),
+            nullable,
+        }
+    };
+    Dataset {
+        name: plan.name.clone(),
+        columns: plan.key.iter().map(column(false)).chain(plan.columns.iter().map(column(true))).collect(),
+        key: plan.key.iter().map(|column| column.name.clone()).collect(),
+    }
+}
+
+fn table_of(plan: &DatasetPlan) -> Table {
+    let columns = |columns: &[crate::plan::ColumnPlan]| {
+        columns.iter().map(|column| (column.name.clone(), column.kind.sql().to_owned())).collect::<Vec<_>>()
+    };
+    let table = Table::of(&plan.name, columns(&plan.key), columns(&plan.columns));
+    if plan.sparse { table.sparse() } else { table }
+}
+
+/// A column's quoted name in Postgres.
+pub(crate) fn physical(name: &str) -> String {
+    ident(&names::physical_column(name))
+}

@@ -1,0 +1,283 @@
+//! A secondary as it is played: its streams, what each must hold, and the comparison with what it does hold.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use milestream_core::names;
+use milestream_oracle::Row;
+use milestream_worker::Holding;
+use milestream_worker::sync::{Job, PrimaryChoice, SeedStrategy, Tuning, Upstream, VerifySeed};
+use tokio::sync::Mutex;
+
+use super::asker::{Asker, quoted};
+use super::ledger::Ledger;
+use super::primary::{PrimaryState, StreamState, physical};
+use super::stage::Place;
+use super::{Failure, tuning};
+use crate::forensic::{Table, ident};
+use crate::plan::{Keeps, Plan, SecondaryPlan, Strategy, Verify};
+
+/// Staged batches that the secondaries keep.
+pub(super) const STAGING_KEPT: u32 = 2;
+
+/// A secondary and its streams.
+pub(crate) struct SecondaryState {
+    pub(crate) plan: SecondaryPlan,
+    pub(crate) place: Arc<Place>,
+    pub(crate) followers: Vec<Follower>,
+    /// The quoted names of its control tables.
+    pub(crate) control: ControlNames,
+}
+
+/// The quoted names of a secondary's control tables.
+pub(crate) struct ControlNames {
+    pub(crate) stream: String,
+    pub(crate) chunk: String,
+    pub(super) history: String,
+    pub(crate) metrics: String,
+}
+
+/// One stream of a secondary.
+pub(crate) struct Follower {
+    pub(crate) key: String,
+    pub(crate) job: std::sync::Mutex<Job>,
+    pub(crate) tables: Vec<Table>,
+    pub(crate) ledger: Mutex<Ledger>,
+    /// Whether a reader has seen all of its tables.
+    is_there: AtomicBool,
+}
+
+impl SecondaryState {
+    pub(crate) fn of(plan: &Plan, index: usize, place: Arc<Place>, primary: &PrimaryState) -> SecondaryState {
+        let secondary = plan.secondaries[index].clone();
+        let table = |suffix| ident(&names::platform_table(&secondary.name, suffix));
+        let control = ControlNames {
+            stream: table("sync_stream"),
+            chunk: table("sync_chunk"),
+            history: table("sync_history"),
+            metrics: table("batch_metrics"),
+        };
+        let followers =
+            primary.streams.iter().map(|stream| follower(&secondary, &place, primary, stream)).collect();
+        SecondaryState { plan: secondary, place, followers, control }
+    }
+
+    pub(crate) fn follower(&self, key: &str) -> &Follower {
+        let found = self.followers.iter().find(|follower| follower.key == key);
+        found.unwrap_or_else(|| panic!("the plan has no stream {key:?}"))
+    }
+
+    /// Whether the worker has made its control tables.
+    pub(crate) async fn is_begun(&self, asker: &mut Asker) -> Result<bool, Failure> {
+        Ok(asker.value(&format!("select to_regclass({})", quoted(&self.control.stream))).await?.is_some())
+    }
+
+    /// The stream's watermark.
+    pub(crate) async fn watermark(&self, key: &str, asker: &mut Asker) -> Result<Option<i32>, Failure> {
+        let question = format!(
+            "select last_synced_primary_batch from {} where stream_key = {}",
+            self.control.stream,
+            quoted(key)
+        );
+        Ok(asker.value(&question).await?.and_then(|text| text.parse().ok()))
+    }
+
+    /// Lets the lease of a worker that is gone run out at once.
+    pub(crate) async fn expire_lease(&self, key: &str, asker: &mut Asker) -> Result<(), Failure> {
+        if !self.is_begun(asker).await? {
+            return Ok(());
+        }
+        let update = format!(
+            "update {} set lease_expires_at = clock_timestamp() - interval '1 second' where stream_key = {}",
+            self.control.stream,
+            quoted(key)
+        );
+        asker.execute(&update).await
+    }
+
+    /// Makes a stream forget that it was ever synced, as the worker advises where it cannot go on.
+    pub(crate) async fn reset(&self, key: &str, asker: &mut Asker) -> Result<(), Failure> {
+        let delete = format!("delete from {} where stream_key = {}", self.control.stream, quoted(key));
+        asker.execute(&delete).await?;
+        let mut ledger = self.follower(key).ledger.lock().await;
+        (ledger.was_reset, ledger.capture) = (true, None);
+        Ok(())
+    }
+
+    /// A reader's look: watermark and tables in one snapshot, taken behind the tables' locks so that a table that is
+    /// just made visible is seen with the watermark that came with it.
+    pub(crate) async fn sample(&self, key: &str, asker: &mut Asker) -> Result<(), Failure> {
+        let follower = self.follower(key);
+        let merges: Vec<_> = follower.tables.iter().map(|table| self.merge(follower, table)).collect();
+        // Tables that are there once stay.
+        if !follower.is_there.load(Ordering::Relaxed) {
+            let there = merges.iter().chain([&self.control.stream]);
+            let there = there.map(|table| format!("to_regclass({}) is not null", quoted(table)));
+            let all_there = format!("select {}", there.collect::<Vec<_>>().join(" and "));
+            if asker.value(&all_there).await?.as_deref() != Some("t") {
+                return Ok(());
+            }
+            follower.is_there.store(true, Ordering::Relaxed);
+        }
+        let look = format!(
+            "begin isolation level repeatable read read only; lock table {}, {stream} in access share mode; \
+             select (select last_synced_primary_batch from {stream} where stream_key = {}), {}; commit",
+            merges.join(", "),
+            quoted(key),
+            self.digest_of(follower),
+            stream = self.control.stream,
+        );
+        let row = asker.ask(&look).await?.into_iter().next().unwrap_or_default();
+        let cell = |at: usize| row.get(at).cloned().flatten();
+        let (watermark, digest) = (cell(0).and_then(|text| text.parse().ok()), cell(1).unwrap_or_default());
+        follower.ledger.lock().await.samples.insert((watermark, digest));
+        Ok(())
+    }
+
+    /// Whether the worker may say that the primary is not what it was.
+    pub(crate) async fn is_reset_real(&self, key: &str, primary: &StreamState) -> bool {
+        let ledger = self.follower(key).ledger.lock().await;
+        let since =
+            |restores: usize, batch: i32| primary.restored_to.iter().skip(restores).any(|to| *to < batch);
+        let held = ledger.held.as_ref().is_some_and(|held| since(held.restores, held.watermark));
+        let capture = ledger.capture.as_ref().is_some_and(|capture| since(capture.restores, capture.to));
+        held || capture
+    }
+
+    /// A digest of all of a stream's tables, as an expression.
+    pub(super) fn digest_of(&self, follower: &Follower) -> String {
+        let digest = |table: &Table| {
+            // Columns that were added are not looked at.
+            let row = format!("row({})::text", names_of(table, self.plan.holding).join(", "));
+            format!(
+                "(select coalesce(md5(string_agg({row}, E'\\n' order by {row} collate \"C\")), '') from {})",
+                self.merge(follower, table)
+            )
+        };
+        let digests: Vec<_> = follower.tables.iter().map(digest).collect();
+        format!("concat_ws(' ', {})", digests.join(", "))
+    }
+
+    pub(super) async fn digest(&self, follower: &Follower, asker: &mut Asker) -> Result<String, Failure> {
+        Ok(asker.value(&format!("select {}", self.digest_of(follower))).await?.unwrap_or_default())
+    }
+
+    pub(crate) fn merge(&self, follower: &Follower, table: &Table) -> String {
+        table.merge_table(&self.plan.name, &follower.store())
+    }
+
+    /// Its tables as they are, for snapshots and reports.
+    pub(crate) async fn tables(&self, asker: &mut Asker) -> Result<String, Failure> {
+        let mut text = String::new();
+        for follower in &self.followers {
+            let watermark =
+                if self.is_begun(asker).await? { self.watermark(&follower.key, asker).await? } else { None };
+            text.push_str(&format!("{} of {:?} at {watermark:?}\n", self.plan.name, follower.key));
+            for table in &follower.tables {
+                let merge = self.merge(follower, table);
+                let mut rows = rows_of(table, &merge, self.plan.holding, asker).await?.unwrap_or_default();
+                rows.sort();
+                text.push_str(&format!("  {}: {} rows\n", table.name(), rows.len()));
+                for row in rows {
+                    let cells: Vec<_> = row.key.iter().chain(&row.columns).map(shown).collect();
+                    text.push_str(&format!("    {}\n", cells.join(" | ")));
+                }
+            }
+        }
+        Ok(text)
+    }
+}
+
+impl Follower {
+    pub(super) fn store(&self) -> String {
+        self.job.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).stream.store.clone()
+    }
+
+    /// The job, with bounds of one's own for the run.
+    pub(crate) fn job(&self, change: impl FnOnce(&mut Tuning)) -> Job {
+        let mut job = self.job.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone();
+        change(&mut job.tuning);
+        job
+    }
+}
+
+fn shown(cell: &Option<String>) -> String {
+    cell.as_ref().map_or("∅".to_owned(), |text| format!("{text:?}"))
+}
+
+/// The rows of a merge table as texts; `None` where there is no such table.
+pub(crate) async fn rows_of(
+    table: &Table,
+    merge: &str,
+    holding: Keeps,
+    asker: &mut Asker,
+) -> Result<Option<Vec<Row>>, Failure> {
+    if asker.value(&format!("select to_regclass({})", quoted(merge))).await?.is_none() {
+        return Ok(None);
+    }
+    let names = names_of(table, holding);
+    let width = table.key().len() + usize::from(holding == Keeps::Mirror);
+    let rows = asker.ask(&format!("select {} from {merge}", names.join(", "))).await?;
+    let row = |mut key: Vec<Option<String>>| {
+        let columns = key.split_off(width);
+        Row { key, columns }
+    };
+    Ok(Some(rows.into_iter().map(row).collect()))
+}
+
+/// The columns of a merge table as texts: the key, of a mirror with `batch_in`, and the others, with `batch_out`.
+fn names_of(table: &Table, holding: Keeps) -> Vec<String> {
+    let texts = |columns: &[(String, String)]| {
+        columns.iter().map(|(name, _)| format!("{}::text", physical(name))).collect::<Vec<_>>()
+    };
+    let milestone = |name: &str| (holding == Keeps::Mirror).then(|| format!("{name}::text"));
+    let mut names = texts(table.key());
+    names.extend(milestone("ds_surf_batch_in"));
+    names.extend(texts(table.columns()));
+    names.extend(milestone("ds_surf_batch_out"));
+    names
+}
+
+fn follower(
+    plan: &SecondaryPlan,
+    place: &Arc<Place>,
+    primary: &PrimaryState,
+    stream: &StreamState,
+) -> Follower {
+    let upstream =
+        Upstream { platform: primary.plan.name.clone(), endpoint: primary.place.endpoint("primary") };
+    let job = Job {
+        platform: plan.name.clone(),
+        holding: match plan.holding {
+            Keeps::LiveOnly => Holding::LiveOnly,
+            Keeps::Mirror => Holding::Mirror,
+        },
+        stream: stream.stream.clone(),
+        upstreams: vec![upstream],
+        primary_choice: PrimaryChoice::First,
+        secondary: place.endpoint("secondary"),
+        staging_batches_to_keep: Some(STAGING_KEPT),
+        tuning: Tuning {
+            parallelism: plan.parallelism,
+            seed_chunk_rows: plan.chunk_rows,
+            seed_strategy: match plan.strategy {
+                Strategy::Blocks => SeedStrategy::Blocks,
+                Strategy::Keys => SeedStrategy::Keys,
+            },
+            verify_seed: match plan.verify {
+                Verify::Count => VerifySeed::Count,
+                Verify::Content => VerifySeed::Content,
+                Verify::Off => VerifySeed::Off,
+            },
+            max_rows_per_sync: plan.max_rows_per_sync,
+            ..tuning()
+        },
+    };
+    Follower {
+        key: stream.key.clone(),
+        job: std::sync::Mutex::new(job),
+        tables: stream.tables.clone(),
+        ledger: Mutex::default(),
+        is_there: AtomicBool::new(false),
+    }
+}

@@ -1,0 +1,213 @@
+//! Where histories are played: servers that many share, or servers of one's own, each platform behind a proxy.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use milestream_cluster::{Backend, Server, ServerOptions};
+use milestream_worker::{Endpoint, TlsMode};
+use tokio::sync::Mutex;
+
+use super::asker::{Asker, Pool, quoted};
+use super::disk::SmallDisk;
+use super::{Failure, MOVER};
+use crate::fault::FaultKind;
+use crate::plan::{Plan, Writer};
+use crate::proxy::Proxy;
+
+/// Histories after which shared servers are exchanged for new ones: databases are never dropped, which costs more.
+const HISTORIES_PER_RING: u64 = 120;
+
+/// Every server's settings. Deadlocks are found soon; nothing happens on its own.
+const SETTINGS: [(&str, &str); 5] = [
+    ("deadlock_timeout", "200ms"),
+    ("autovacuum", "off"),
+    ("max_connections", "300"),
+    ("shared_buffers", "32MB"),
+    ("max_worker_processes", "4"),
+];
+
+/// Starts servers and lends them to histories.
+pub struct Hall {
+    backends: Vec<Backend>,
+    ring: Mutex<Option<Arc<Ring>>>,
+    histories: AtomicU64,
+}
+
+/// Servers that histories share, one behind the other.
+struct Ring {
+    servers: Vec<Arc<Server>>,
+}
+
+/// The platforms of one history.
+pub(crate) struct Stage {
+    /// One a primary, in the plan's order.
+    pub(crate) primaries: Vec<Arc<Place>>,
+    /// One a primary that the worker writes: what it ingests.
+    pub(crate) sources: Vec<Option<Arc<Place>>>,
+    /// One a secondary, in the plan's order.
+    pub(crate) secondaries: Vec<Arc<Place>>,
+    /// Keeps shared servers alive.
+    _ring: Option<Arc<Ring>>,
+}
+
+/// A platform's database, and the proxy before it.
+pub(crate) struct Place {
+    pub(crate) platform: String,
+    pub(crate) server: Arc<Server>,
+    pub(crate) database: String,
+    pub(crate) proxy: Proxy,
+    pub(crate) disk: Option<SmallDisk>,
+    /// Sessions to be used again; not where the server goes down.
+    pool: Option<Arc<Pool>>,
+}
+
+impl Hall {
+    /// A hall whose platforms are spread over these backends.
+    ///
+    /// # Panics
+    /// Without a backend.
+    pub fn new(backends: Vec<Backend>) -> Hall {
+        assert!(!backends.is_empty(), "a hall needs a backend");
+        Hall { backends, ring: Mutex::default(), histories: AtomicU64::new(0) }
+    }
+
+    /// What the servers are, for the report.
+    pub fn describe(&self) -> String {
+        let backends: Vec<_> = self.backends.iter().map(ToString::to_string).collect();
+        backends.join(", ")
+    }
+
+    /// Sets the stage of a plan: a fresh database a platform.
+    pub(crate) async fn stage(&self, plan: &Plan) -> Result<Stage, Failure> {
+        let number = self.histories.fetch_add(1, Ordering::Relaxed);
+        let ring = if plan.needs_own_servers() { None } else { Some(self.ring(number).await?) };
+        let is_shared = ring.is_some();
+        let mut stage = Stage {
+            primaries: Vec::new(),
+            sources: Vec::new(),
+            secondaries: Vec::new(),
+            _ring: ring.clone(),
+        };
+        for (at, primary) in plan.primaries.iter().enumerate() {
+            let server = self.server(ring.as_ref(), at, &primary.name).await?;
+            let place = Place::open(&primary.name, number, Arc::clone(&server), None, is_shared).await?;
+            stage.primaries.push(Arc::new(place));
+            let name = format!("{} source", primary.name);
+            stage.sources.push(match primary.writer {
+                Writer::Tables => None,
+                Writer::Worker => Some(Arc::new(Place::open(&name, number, server, None, is_shared).await?)),
+            });
+        }
+        for (at, secondary) in plan.secondaries.iter().enumerate() {
+            let server = self.server(ring.as_ref(), at + 1, &secondary.name).await?;
+            let disk = if plan.has(FaultKind::DiskFull) { Some(SmallDisk::mount()?) } else { None };
+            let place = Place::open(&secondary.name, number, server, disk, is_shared).await?;
+            stage.secondaries.push(Arc::new(place));
+        }
+        Ok(stage)
+    }
+
+    async fn server(&self, ring: Option<&Arc<Ring>>, at: usize, name: &str) -> Result<Arc<Server>, Failure> {
+        match ring {
+            Some(ring) => Ok(Arc::clone(&ring.servers[at % ring.servers.len()])),
+            None => start(&self.backends[at % self.backends.len()], name).await,
+        }
+    }
+
+    async fn ring(&self, number: u64) -> Result<Arc<Ring>, Failure> {
+        let mut current = self.ring.lock().await;
+        let is_due = number.is_multiple_of(HISTORIES_PER_RING);
+        if let Some(ring) = current.as_ref()
+            && !is_due
+        {
+            return Ok(Arc::clone(ring));
+        }
+        let mut servers = Vec::new();
+        for at in 0..self.backends.len().max(2) {
+            servers.push(start(&self.backends[at % self.backends.len()], &format!("shared {at}")).await?);
+        }
+        let ring = Arc::new(Ring { servers });
+        *current = Some(Arc::clone(&ring));
+        Ok(ring)
+    }
+}
+
+async fn start(backend: &Backend, name: &str) -> Result<Arc<Server>, Failure> {
+    let options = SETTINGS
+        .into_iter()
+        .fold(ServerOptions::named(name), |options, (name, value)| options.with_setting(name, value));
+    let server = Server::start(backend, options).await?;
+    let mut asker = Asker::connect(&server, "postgres").await?;
+    asker.execute(&format!("create role {MOVER} login")).await?;
+    asker.close().await;
+    Ok(Arc::new(server))
+}
+
+impl Place {
+    async fn open(
+        platform: &str,
+        number: u64,
+        server: Arc<Server>,
+        disk: Option<SmallDisk>,
+        is_shared: bool,
+    ) -> Result<Place, Failure> {
+        let database = format!("h{number} {}", platform.to_lowercase());
+        let mut asker = Asker::connect(&server, "postgres").await?;
+        let space = match &disk {
+            Some(disk) => {
+                let name = format!("\"{database}\"");
+                let directory = disk.space();
+                asker
+                    .execute(&format!(
+                        "copy (select 1) to program {}",
+                        quoted(&format!("mkdir '{directory}' && cat > /dev/null"))
+                    ))
+                    .await?;
+                asker.execute(&format!("create tablespace {name} location {}", quoted(&directory))).await?;
+                format!(" tablespace {name}")
+            }
+            None => String::new(),
+        };
+        // The worker owns what it writes and nothing else; it is no superuser.
+        asker.execute(&format!("create database \"{database}\" owner {MOVER}{space}")).await?;
+        asker.close().await;
+        let proxy = Proxy::start(server.host().to_owned(), server.port()).await?;
+        let pool = is_shared.then(Arc::default);
+        Ok(Place { platform: platform.to_owned(), server, database, proxy, disk, pool })
+    }
+
+    /// A session past the proxy, as superuser.
+    pub(crate) async fn asker(&self) -> Result<Asker, Failure> {
+        match &self.pool {
+            Some(pool) => Asker::pooled(pool, &self.server, &self.database).await,
+            None => Asker::connect(&self.server, &self.database).await,
+        }
+    }
+
+    /// Runs statements past the proxy, as superuser.
+    pub(crate) async fn execute(&self, statements: &str) -> Result<(), Failure> {
+        let mut asker = self.asker().await?;
+        asker.execute(statements).await?;
+        asker.close().await;
+        Ok(())
+    }
+
+    /// A session of its own, which ends when it is closed.
+    pub(crate) async fn own_asker(&self) -> Result<Asker, Failure> {
+        Asker::connect(&self.server, &self.database).await
+    }
+
+    /// Where the worker finds it: behind the proxy.
+    pub(crate) fn endpoint(&self, role: &str) -> Arc<Endpoint> {
+        Arc::new(Endpoint {
+            role: format!("{role} {}", self.platform),
+            host: "127.0.0.1".to_owned(),
+            port: self.proxy.port(),
+            database: self.database.clone(),
+            user: MOVER.to_owned(),
+            password: String::new().into(),
+            tls: TlsMode::Disable,
+            tls_root_cert: None,
+        })
+    }
+}
