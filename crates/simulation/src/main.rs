@@ -1,3 +1,7 @@
 //! The binary `simulate`.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    milestream_simulation::cli::main()
+}
