@@ -14,6 +14,14 @@ test:
 nextest *ARGS:
     cargo nextest run --workspace {{ARGS}}
 
+# Random histories on real servers under faults; the report is target/simulation/report.html.
+simulate *ARGS:
+    cargo run --release -p milestream-simulation -- run {{ARGS}}
+
+# Apply each planted bug to a copy of the tree and see the simulation catch it.
+planted *ARGS:
+    cargo run --release -p milestream-simulation -- planted {{ARGS}}
+
 # Benchmarks: a seed against a hand-written COPY pipe, and the worker's memory.
 bench *ARGS:
     cargo bench -p milestream-benches {{ARGS}}
