@@ -36,8 +36,8 @@ pub fn cells() -> impl Iterator<Item = (FaultKind, Phase)> {
 
 fn bytes(kind: FaultKind, phase: Phase) -> u64 {
     match (kind, phase) {
-        // Sessions are ended first, with a few bytes each; then the lease is given back.
-        (FaultKind::RequestCut, Phase::Idle) => 60,
+        // What ends a sync survives a cut; this one falls into the next.
+        (FaultKind::RequestCut | FaultKind::AnswerCut, Phase::Idle) => 3_000,
         (FaultKind::RequestCut | FaultKind::AnswerCut, _) => 1,
         _ => 0,
     }
@@ -46,6 +46,8 @@ fn bytes(kind: FaultKind, phase: Phase) -> u64 {
 /// The side that the worker needs next.
 fn usual_side(kind: FaultKind, phase: Phase) -> Side {
     match phase {
+        // The worker holds every lock of the secondary's that its commit needs; the next increment reads the primary.
+        Phase::BeforeCommit if kind == FaultKind::LockTimeout => Side::Primary,
         // There are no sessions on the primary yet.
         Phase::Plan if matches!(kind, FaultKind::HalfOpen | FaultKind::BackendTerminated) => Side::Secondary,
         Phase::Plan | Phase::ChunkOpen | Phase::MidChunk | Phase::BetweenChunks | Phase::Sweep => {
@@ -89,7 +91,9 @@ fn schedule(kind: FaultKind, phase: Phase, side: Side, cue: Cue) -> Vec<Act> {
         (FaultKind::WorkerKilled, Phase::Idle) => vec![commit, sync(vec![]), sync(vec![cue])],
         (FaultKind::WorkerKilled, _) => vec![commit, sync(vec![cue])],
         // What stands at the primary keeps it from its next batch, so that one comes before.
-        (_, Phase::AfterCommit) if side == Side::Primary => {
+        (_, Phase::BeforeCommit | Phase::AfterCommit)
+            if side == Side::Primary && !kind.is_of_primary_tables() =>
+        {
             vec![commit, sync(vec![batch(Phase::IndexBuild), cue])]
         }
         // What begins when a sync is over is felt by the next, which has something to do.

@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 use super::Failure;
 use super::inject::{Injection, Injector, Lift};
 use super::watcher::Watcher;
-use crate::fault::{Fault, Phase};
+use crate::fault::{Fault, FaultKind, Phase};
 use crate::outcome::{Event, Sometimes};
 use crate::plan::{Cue, What};
 
@@ -212,8 +212,15 @@ impl Conductor {
     }
 }
 
+/// Whether the next sync may feel it: what begins when this one has nothing more to do, and what has become of the
+/// primary. Sessions that are gone or frozen are not the next sync's.
 fn is_left(active: &Active) -> bool {
-    matches!(active.phase, Phase::AfterCommit | Phase::Idle) || active.fault.kind.is_of_primary_tables()
+    match active.fault.kind {
+        FaultKind::PrimaryRestored | FaultKind::HistoryPruned | FaultKind::ColumnAdded => true,
+        FaultKind::VacuumFull | FaultKind::RewritingAlter | FaultKind::UpdateInPlace => false,
+        FaultKind::HalfOpen | FaultKind::BackendTerminated => active.phase == Phase::AfterCommit,
+        _ => matches!(active.phase, Phase::AfterCommit | Phase::Idle),
+    }
 }
 
 impl Observer for Conducting {
