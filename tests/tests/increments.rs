@@ -8,7 +8,7 @@ use milestream_oracle::{Cell, Operation, Row};
 use milestream_tests::{Dice, Table, Tape, World, control, deletes, inserts, person, texts, updates};
 use milestream_worker::Holding;
 use milestream_worker::observer::{Step, Unobserved};
-use milestream_worker::sync::{Job, Until};
+use milestream_worker::sync::{IncrementStrategy, Job, Until};
 
 const BOTH: [Holding; 2] = [Holding::LiveOnly, Holding::Mirror];
 
@@ -40,6 +40,8 @@ async fn random_histories(seeds: std::ops::Range<u64>) {
                 job.tuning.seed_chunk_rows = dice.pick(&[1, 2, 3, 7, 100]);
                 job.tuning.max_rows_per_sync = dice.pick(&[0, 3, 10, 1000]);
                 job.tuning.max_delete_fraction = 1.0;
+                job.tuning.increment_strategy =
+                    dice.pick(&[IncrementStrategy::Keys, IncrementStrategy::Blocks]);
                 job
             })
             .into();

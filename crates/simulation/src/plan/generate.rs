@@ -80,6 +80,7 @@ impl Author<'_> {
         if let Some(index) = disturbed {
             let secondary = &mut secondaries[index];
             secondary.strategy = if self.chance(85) { Strategy::Blocks } else { Strategy::Keys };
+            secondary.increments = if self.chance(70) { Strategy::Blocks } else { Strategy::Keys };
             secondary.chunk_rows = self.pick(&[1, 2, 5]);
             datasets.iter_mut().for_each(|dataset| dataset.sparse = true);
         }
@@ -104,8 +105,10 @@ impl Author<'_> {
         if plan.has(FaultKind::UpdateInPlace) {
             self.fill_blocks(&mut plan);
         }
-        // Rewrites are to be noticed by the file, not by the count that they may upset as well.
-        if plan.has(FaultKind::VacuumFull) || plan.has(FaultKind::RewritingAlter) {
+        // Rewrites are to be noticed by the file, and another history by its batches, not by the count that they may upset
+        // as well.
+        let by_count_too = [FaultKind::VacuumFull, FaultKind::RewritingAlter, FaultKind::PrimaryRestored];
+        if by_count_too.into_iter().any(|kind| plan.has(kind)) {
             for secondary in &mut plan.secondaries {
                 secondary.verify = if self.chance(70) { Verify::Off } else { secondary.verify };
             }
@@ -222,6 +225,7 @@ impl Author<'_> {
             holding: if self.chance(60) { Keeps::LiveOnly } else { Keeps::Mirror },
             primary: self.below(primaries),
             strategy: if self.chance(65) { Strategy::Blocks } else { Strategy::Keys },
+            increments: if self.chance(40) { Strategy::Blocks } else { Strategy::Keys },
             chunk_rows: self.weighted(&[(1, 1), (3, 2), (4, 5), (3, 10), (1, 1000)]),
             parallelism: self.weighted(&[(6, 1), (3, 2), (1, 3), (1, 4)]),
             verify: self.weighted(&[(5, Verify::Count), (2, Verify::Content), (3, Verify::Off)]),

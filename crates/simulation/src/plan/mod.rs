@@ -99,6 +99,9 @@ pub struct SecondaryPlan {
     pub primary: usize,
     /// How its seeds are cut.
     pub strategy: Strategy,
+    /// How its increments are read.
+    #[serde(default = "Strategy::of_old_increments")]
+    pub increments: Strategy,
     /// Rows a chunk aims at.
     pub chunk_rows: u64,
     /// Streams of rows side by side.
@@ -131,14 +134,21 @@ pub enum Verify {
     Off,
 }
 
-/// How seeds are cut into chunks.
+/// How seeds are cut into chunks, and increments read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Strategy {
     /// By heap blocks, with a sweep.
     Blocks,
-    /// By ranges of the key.
+    /// By ranges of the key; of an increment, one stream in the order of the key.
     Keys,
+}
+
+impl Strategy {
+    /// What plans mean that were kept before increments could be read by blocks.
+    fn of_old_increments() -> Strategy {
+        Strategy::Keys
+    }
 }
 
 /// One batch of every primary.

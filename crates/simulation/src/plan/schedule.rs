@@ -40,7 +40,7 @@ const DISTURBANCES: [(u32, FaultKind); 5] = [
     (6, FaultKind::RewritingAlter),
     (3, FaultKind::VacuumFull),
     (3, FaultKind::UpdateInPlace),
-    (1, FaultKind::PrimaryRestored),
+    (3, FaultKind::PrimaryRestored),
     (1, FaultKind::HistoryPruned),
 ];
 
@@ -111,7 +111,7 @@ impl Author<'_> {
         schedule
     }
 
-    /// A seed whose primary's tables are disturbed among its chunks.
+    /// A seed, or an increment, whose primary's tables are disturbed among its chunks.
     fn disturbed(&mut self, primary: usize, secondary: usize) -> Vec<Act> {
         let fault = Fault { side: Side::Primary, ..Fault::of(self.weighted(&DISTURBANCES)) };
         let at = self.weighted(&[
@@ -122,13 +122,17 @@ impl Author<'_> {
         ]);
         let nth = self.weighted(&[(4, 1), (3, 2), (2, 3)]);
         let mut cues = vec![Cue { at, nth, what: What::Fault(fault) }];
-        if self.chance(60) {
+        if fault.kind == FaultKind::PrimaryRestored && self.chance(80) {
+            // It comes again to the ids that the sync has read, with other batches.
+            cues.extend(vec![Cue { at, nth, what: What::Commit }; 1 + self.small(3)]);
+        } else if self.chance(60) {
             cues.insert(0, Cue { at: Phase::BetweenChunks, nth: 1, what: What::Commit });
         }
-        let sync = Act::Sync { secondary, until_caught_up: self.chance(70), cues };
+        let sync = |until_caught_up, cues| Act::Sync { secondary, until_caught_up, cues };
         // What was closed before leaves room for rows that are written again to move into.
         let commit = Act::Commit { primary };
-        vec![commit.clone(), commit, sync]
+        let seeded = if self.chance(30) { vec![sync(true, Vec::new())] } else { Vec::new() };
+        [seeded, vec![commit.clone(), commit, sync(self.chance(70), cues)]].concat()
     }
 
     /// A primary that goes back and comes again to the ids that a secondary holds, with other batches.

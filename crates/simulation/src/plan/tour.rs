@@ -109,6 +109,7 @@ fn secondary(kind: FaultKind) -> SecondaryPlan {
         holding: if kind == FaultKind::HistoryPruned { Keeps::Mirror } else { Keeps::LiveOnly },
         primary: 0,
         strategy: Strategy::Blocks,
+        increments: Strategy::Keys,
         chunk_rows: 10,
         parallelism: 1,
         verify: Verify::Content,

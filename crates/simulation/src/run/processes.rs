@@ -146,10 +146,11 @@ fn configured(primary: &PrimaryState, secondary: &SecondaryState) -> Configured 
     };
     let plan = &secondary.plan;
     let keeps_versions = plan.holding == Keeps::Mirror;
-    let strategy = match plan.strategy {
+    let named = |strategy| match strategy {
         crate::plan::Strategy::Blocks => "blocks",
         crate::plan::Strategy::Keys => "keys",
     };
+    let (seeds, increments) = (named(plan.strategy), named(plan.increments));
     let verify = match plan.verify {
         crate::plan::Verify::Count => "count",
         crate::plan::Verify::Content => "content",
@@ -166,8 +167,8 @@ fn configured(primary: &PrimaryState, secondary: &SecondaryState) -> Configured 
         password: "trusted".to_owned(),
         staging_batches_to_keep: STAGING_KEPT,
         settings: format!(
-            "{SETTINGS}seed_chunk_rows = {}\nparallelism = {}\nseed_strategy = \"{strategy}\"\nverify_seed = \"{verify}\"\n\
-             max_rows_per_sync = {}\n",
+            "{SETTINGS}seed_chunk_rows = {}\nparallelism = {}\nseed_strategy = \"{seeds}\"\n\
+             increment_strategy = \"{increments}\"\nverify_seed = \"{verify}\"\nmax_rows_per_sync = {}\n",
             plan.chunk_rows, plan.parallelism, plan.max_rows_per_sync
         ),
     }

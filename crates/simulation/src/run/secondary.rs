@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use milestream_core::names;
 use milestream_oracle::Row;
 use milestream_worker::Holding;
-use milestream_worker::sync::{Job, PrimaryChoice, SeedStrategy, Tuning, Upstream, VerifySeed};
+use milestream_worker::sync::{
+    IncrementStrategy, Job, PrimaryChoice, SeedStrategy, Tuning, Upstream, VerifySeed,
+};
 use tokio::sync::Mutex;
 
 use super::asker::{Asker, quoted};
@@ -263,6 +265,10 @@ fn follower(
             seed_strategy: match plan.strategy {
                 Strategy::Blocks => SeedStrategy::Blocks,
                 Strategy::Keys => SeedStrategy::Keys,
+            },
+            increment_strategy: match plan.increments {
+                Strategy::Blocks => IncrementStrategy::Blocks,
+                Strategy::Keys => IncrementStrategy::Keys,
             },
             verify_seed: match plan.verify {
                 Verify::Count => VerifySeed::Count,

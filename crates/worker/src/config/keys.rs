@@ -10,7 +10,7 @@ use super::policy::{Kind, OnLoss, OnPrimaryDown, SchemaPolicy};
 use super::time_span::TimeSpan;
 use crate::ingest::HashFormula;
 use crate::postgres::TlsMode;
-use crate::sync::{PrimaryChoice, SeedStrategy, VerifySeed};
+use crate::sync::{IncrementStrategy, PrimaryChoice, SeedStrategy, VerifySeed};
 
 /// One layer of settings: what the file's tables, the environment or the flags say, and nothing where they are silent.
 ///
@@ -42,8 +42,11 @@ pub struct Keys {
     /// How a seed is cut into chunks; `auto` takes blocks for tables and keys for views and foreign tables.
     #[arg(long, env = "MILESTREAM_SEED_STRATEGY", value_name = "STRATEGY")]
     pub seed_strategy: Option<SeedStrategy>,
+    /// How an increment is read; `auto` takes blocks where it is a large part of its table, else the order of the keys.
+    #[arg(long, env = "MILESTREAM_INCREMENT_STRATEGY", value_name = "STRATEGY")]
+    pub increment_strategy: Option<IncrementStrategy>,
     /// How a seed is checked before it becomes visible: rows counted and held against the primary's metrics, digests of
-    /// their content as well, or not.
+    /// their content as well, or not. An increment that is read by blocks is counted too, unless `off`.
     #[arg(long, env = "MILESTREAM_VERIFY_SEED", value_name = "CHECK")]
     pub verify_seed: Option<VerifySeed>,
     /// Rows recorded by the primary that one increment may span; a single batch is always taken whole.
@@ -138,7 +141,8 @@ impl Keys {
     #[must_use]
     pub fn over(self, below: Keys) -> Keys {
         first_of!(self, below;
-            first kind from credential primary_choice parallelism seed_chunk_rows seed_strategy verify_seed
+            first kind from credential primary_choice parallelism seed_chunk_rows seed_strategy
+                increment_strategy verify_seed
                 max_rows_per_sync max_delete_fraction interchange maintenance_work_mem hash retry_tries
                 retry_window retry_pause_min retry_pause_max lease connect_timeout lock_timeout
                 statement_timeout silence_timeout tls tls_root_cert secrets_dir on_reset on_pruned

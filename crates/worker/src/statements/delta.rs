@@ -85,20 +85,26 @@ fn full_branches(pair: &Pair, range: BatchRange) -> String {
     )
 }
 
-/// The copy into the staging table that takes what [`copy_out`] gives, leading fields taken off.
-pub(crate) fn copy_in(pair: &Pair) -> String {
+/// The copy into the staging table that takes what [`copy_out`] gives, leading fields taken off, or into the landing
+/// table of a delta that is read by blocks.
+pub(crate) fn copy_in(pair: &Pair, table: &str) -> String {
+    format!(
+        "copy {} ({}) from stdin (format {})",
+        ident(table),
+        list(staged_names(pair)),
+        pair.format().name()
+    )
+}
+
+/// Columns of the staging table in the order in which they are copied.
+pub(super) fn staged_names(pair: &Pair) -> Vec<&str> {
     let mut names = carried_names(pair);
     match pair.holding {
         Holding::LiveOnly => names.push(IUD),
         Holding::Mirror => names.extend([REMOTE_IN, REMOTE_OUT]),
     }
     names.push(BATCH_ID);
-    format!(
-        "copy {} ({}) from stdin (format {})",
-        ident(&pair.names.staging),
-        list(names),
-        pair.format().name()
-    )
+    names
 }
 
 /// The ledger: versions found opened, and found closed, over (X, Y].

@@ -167,20 +167,25 @@ pub(crate) fn staging_key(pair: &Pair) -> Vec<&str> {
 /// Creates the staging table of increments, with the key that finds a row again and the batch that clears it.
 pub(crate) fn create_staging(pair: &Pair) -> Vec<String> {
     let staging = ident(&pair.names.staging);
-    let mut columns = model_columns(pair);
-    columns.push(format!("{BATCH_ID} integer not null"));
-    match pair.holding {
-        Holding::LiveOnly => columns.push(format!("{IUD} varchar(1) not null")),
-        Holding::Mirror => {
-            columns.extend([REMOTE_IN, REMOTE_OUT].map(|name| format!("{name} integer not null")));
-        }
-    }
+    let columns = model_columns(pair).into_iter().chain(staged_milestones(pair)).collect::<Vec<_>>();
     let by_batch = index(pair, &pair.names.staging, "batch", false, &[BATCH_ID]);
     let key = list(staging_key(pair));
     vec![
         format!("create table if not exists {staging} ({}, primary key ({key}))", columns.join(", ")),
         by_batch.statement,
     ]
+}
+
+/// Definitions of what is staged beside the carried columns.
+pub(super) fn staged_milestones(pair: &Pair) -> Vec<String> {
+    let mut columns = vec![format!("{BATCH_ID} integer not null")];
+    match pair.holding {
+        Holding::LiveOnly => columns.push(format!("{IUD} varchar(1) not null")),
+        Holding::Mirror => {
+            columns.extend([REMOTE_IN, REMOTE_OUT].map(|name| format!("{name} integer not null")));
+        }
+    }
+    columns
 }
 
 /// Difference between the landing table and a merge table that exists: deletes, then updates, then inserts.

@@ -85,6 +85,11 @@ pub(crate) fn full(pair: &Pair, local: LocalBatch, x: i32) -> FullMerge {
     }
 }
 
+/// Rows that a batch staged.
+pub(crate) fn staged(pair: &Pair, local: LocalBatch) -> String {
+    format!("select count(*)::text from {} s where s.{BATCH_ID} = {local}", ident(&pair.names.staging))
+}
+
 /// Staged keys to be deleted from a live-only table.
 pub(crate) fn net_deletes(pair: &Pair, local: LocalBatch) -> String {
     format!(

@@ -1,5 +1,6 @@
 //! Every statement over user tables, built from a [`Pair`] and nothing else; each is under a snapshot test.
 
+pub(crate) mod block_delta;
 pub(crate) mod compare;
 pub(crate) mod delta;
 pub(crate) mod ingest;

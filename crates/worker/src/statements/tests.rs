@@ -3,7 +3,7 @@
 use milestream_core::chunk::{BlockRange, DeltaPosition, KeyRange};
 use milestream_core::milestone::{BatchRange, LocalBatch, PrimaryBatch};
 
-use super::{compare, delta, landing, merge, samples, seed};
+use super::{block_delta, compare, delta, landing, merge, samples, seed};
 use crate::pair::{Holding, Pair};
 
 const X: PrimaryBatch = PrimaryBatch(4);
@@ -68,9 +68,27 @@ fn what_an_increment_reads() {
         vec![
             ("from the start", delta::copy_out(pair, range(), LOCAL, None)),
             ("behind a key", delta::copy_out(pair, range(), LOCAL, Some(&after))),
-            ("copy in", delta::copy_in(pair)),
+            ("copy in", delta::copy_in(pair, &pair.names.staging)),
             ("ledger", delta::ledger(pair, range())),
         ]
+    }));
+}
+
+#[test]
+fn what_an_increment_reads_by_blocks() {
+    let blocks = |from, to| BlockRange { leaf: "\"public\".\"leaf\"".into(), leaf_oid: 7, from, to };
+    insta::assert_snapshot!(both(|pair| {
+        let mut statements: Vec<_> =
+            block_delta::create(pair).into_iter().map(|text| ("create", text)).collect();
+        statements.extend([
+            ("first blocks", block_delta::blocks(pair, range(), LOCAL, &blocks(0, Some(128)))),
+            ("last blocks", block_delta::blocks(pair, range(), LOCAL, &blocks(128, None))),
+            ("sweep", block_delta::sweep(pair, range(), LOCAL)),
+            ("copy in", delta::copy_in(pair, &pair.names.landing)),
+            ("ledger", block_delta::ledger(pair, range())),
+            ("settle", block_delta::settle(pair)),
+        ]);
+        statements
     }));
 }
 
@@ -79,6 +97,7 @@ fn how_a_net_delta_is_merged() {
     let pair = samples::pair(Holding::LiveOnly);
     let statements = merge::net(&pair, LOCAL);
     let mut all = vec![
+        ("staged", merge::staged(&pair, LOCAL)),
         ("deletes", merge::net_deletes(&pair, LOCAL)),
         ("rows", merge::rows_below(&pair, 20)),
         ("delete", statements.delete),

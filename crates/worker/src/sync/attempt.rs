@@ -10,14 +10,14 @@ use super::leading::Leadership;
 use super::planning::{self, Decision, Draft};
 use super::retry::Budget;
 use super::sessions::Sessions;
-use super::{Outcome, Until, landing, ledger, merging, storing};
+use super::{Outcome, Until, gathering, landing, merging, storing};
 use crate::error::{Class, Error, Result};
 use crate::observer::{Happening, NoticeKind, Step};
 use crate::pair::Holding;
 use crate::postgres::Session;
 use crate::schema;
 use crate::tables::batches::{self, Counts};
-use crate::tables::chunks::{self, Progress};
+use crate::tables::chunks;
 use crate::tables::history::{self, Timings};
 use crate::tables::lease::Lease;
 use crate::tables::streams;
@@ -97,7 +97,7 @@ async fn next_plan(
             }
         })
     } else {
-        let decision = planning::decide(&ground.job, upstream, &mut primary, secondary, &row).await?;
+        let decision = planning::decide(&ground.job, upstream, &mut primary, secondary, &row, None).await?;
         match decision {
             Decision::Nothing { why } => {
                 outcome.caught_up = true;
@@ -167,7 +167,8 @@ async fn report_plan(ground: &Ground, plan: &Plan, secondary: &mut Session, budg
     ground.reach(Step::Planned, happening).await
 }
 
-/// Brings a plan to its commit; a seed whose table changed under it is planned anew, a few times.
+/// Brings a plan to its commit. A seed whose table changed under it is planned anew, a few times; an increment is read
+/// in the order of its keys then, in one snapshot, which no such change can disturb.
 async fn bring_home(
     ground: &Arc<Ground>,
     plan: Plan,
@@ -181,7 +182,7 @@ async fn bring_home(
             Ok(()) => break,
             Err(error) if is_replanned(&error, &plan) => {
                 let plans = plan.flight.plans;
-                if plans >= PLANS_MAX || !plan.flight.is_seed() {
+                if plan.flight.is_seed() && plans >= PLANS_MAX {
                     // An error may have left a transaction of the leader's own open.
                     secondary.rollback().await?;
                     // Whoever syncs again has put an end to the cause: the plans are counted from there on.
@@ -192,7 +193,11 @@ async fn bring_home(
                     let (stream, last) = (ground.stream.clone(), Box::new(error));
                     return Err(Error::SeedUnstable { stream, plans, last });
                 }
-                ground.notice(NoticeKind::Replanned, format!("{error}; the seed is planned anew"));
+                let next = match plan.flight.is_seed() {
+                    true => "the seed is planned anew",
+                    false => "the increment is read in the order of its keys instead",
+                };
+                ground.notice(NoticeKind::Replanned, format!("{error}; {next}"));
                 plan = Arc::new(replan(ground, &plan, secondary).await?);
                 report_plan(ground, &plan, secondary, budget).await?;
             }
@@ -210,24 +215,23 @@ fn is_replanned(error: &Error, plan: &Plan) -> bool {
     error.class() == Class::Replan || (plan.flight.is_seed() && matches!(error, Error::PrimaryReset { .. }))
 }
 
-/// A new plan for the same seed: X is chosen anew, the local batch stays where it can.
+/// A new plan for the same sync: X of a seed is chosen anew, and Y of an increment; the local batch stays where it can.
 async fn replan(ground: &Ground, old: &Plan, secondary: &mut Session) -> Result<Plan> {
     // An error may have left a transaction of the leader's own open.
     secondary.rollback().await?;
     let mut row = streams::load(secondary, &ground.tables, &ground.stream).await?;
     row.flight = None;
     let mut primary = old.sessions.reader(ground, &old.upstream, "plan").await?;
-    let decision = planning::decide(&ground.job, &old.upstream, &mut primary, secondary, &row).await?;
+    let decision =
+        planning::decide(&ground.job, &old.upstream, &mut primary, secondary, &row, Some(&old.flight))
+            .await?;
     old.sessions.keep_reader(primary);
-    let Decision::Sync(mut draft) = decision else {
+    let Decision::Sync(draft) = decision else {
         return Err(Error::invariant(
-            "a seed that was planned anew",
+            "a sync that was planned anew",
             "the primary has no committed batch any more",
         ));
     };
-    draft.flight.plans = old.flight.plans + 1;
-    draft.flight.retries = old.flight.retries;
-    draft.flight.started_us = old.flight.started_us;
     let generation = old.generation + 1;
     storing::store(ground, &old.lease, secondary, &draft, generation, Some(old.flight.local)).await?;
     let Draft { flight, pairs, .. } = *draft;
@@ -243,23 +247,12 @@ async fn fly(ground: &Arc<Ground>, plan: &Arc<Plan>, secondary: &mut Session) ->
     let began = Instant::now();
     if plan.flight.is_seed() {
         landing::prepare(ground, plan, secondary).await?;
-        timings.landing_ms = millis(began);
     } else {
-        all_done(ground, plan, secondary).await?;
-        ledger::check_increment(ground, plan, secondary).await?;
-        merging::analyze(plan, secondary).await?;
+        gathering::prepare(ground, plan, secondary).await?;
     }
+    timings.landing_ms = millis(began);
     mark_ingested(ground, plan, secondary).await?;
     commit(ground, plan, secondary, timings).await
-}
-
-async fn all_done(ground: &Ground, plan: &Plan, secondary: &mut Session) -> Result<()> {
-    let progress = chunks::progress(secondary, &ground.tables, &ground.stream, plan.generation).await?;
-    if progress.done == progress.chunks {
-        return Ok(());
-    }
-    let what = format!("{} of {} chunks are done after the copy", progress.done, progress.chunks);
-    Err(Error::invariant(&ground.tables.sync_chunk, what))
 }
 
 async fn mark_ingested(ground: &Ground, plan: &Plan, secondary: &mut Session) -> Result<()> {
@@ -279,7 +272,7 @@ async fn commit(ground: &Ground, plan: &Plan, secondary: &mut Session, mut timin
     let began = Instant::now();
     secondary.begin().await?;
     ground.reach(Step::Merging, Happening::Reached).await?;
-    let counts = write_rows(ground, plan, secondary, progress).await?;
+    let counts = write_rows(ground, plan, secondary).await?;
     timings.merge_ms = millis(began);
     let began = Instant::now();
     let state = storing::state(ground, flight, progress.rows).to_column()?;
@@ -304,18 +297,10 @@ async fn commit(ground: &Ground, plan: &Plan, secondary: &mut Session, mut timin
     ground.reach(Step::AfterCommit, happening).await
 }
 
-async fn write_rows(
-    ground: &Ground,
-    plan: &Plan,
-    secondary: &mut Session,
-    progress: Progress,
-) -> Result<Counts> {
+async fn write_rows(ground: &Ground, plan: &Plan, secondary: &mut Session) -> Result<Counts> {
     let counts = match plan.flight.from {
         None => landing::reveal(ground, plan, secondary).await?,
-        Some(from) => {
-            let counts = merging::merge(ground, plan, from, secondary).await?;
-            Counts { total: progress.rows, ..counts }
-        }
+        Some(from) => merging::merge(ground, plan, from, secondary).await?,
     };
     merging::clear_old(ground, plan, secondary).await?;
     Ok(counts)

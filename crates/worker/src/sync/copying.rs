@@ -17,8 +17,8 @@ use crate::pair::{Holding, Pair};
 use crate::postgres::Session;
 use crate::postgres::copy::{Piped, Rows, Sink, Source, pipe};
 use crate::postgres::read::Expectation;
-use crate::statements::{delta, seed};
-use crate::tables::chunks::{self, ChunkScope, Claimed};
+use crate::statements::{block_delta, delta, seed};
+use crate::tables::chunks::{self, ChunkScope, Claimed, Found};
 use crate::tables::lease::Lease;
 use crate::tables::streams::Flight;
 
@@ -95,7 +95,7 @@ async fn work(ground: &Ground, plan: &Plan, number: usize) -> Result<()> {
         match &claimed.bounds {
             ChunkBounds::Delta(range) => copying.delta(claimed.clone(), range.after.clone()).await?,
             ChunkBounds::Blocks(_) | ChunkBounds::Keys(_) | ChunkBounds::Sweep => {
-                copying.seed(claimed).await?
+                copying.bounded(claimed).await?
             }
         }
     }
@@ -122,30 +122,28 @@ impl Copying<'_> {
         reach(self.ground, Step::ChunkOpened, claimed, Piped::default()).await
     }
 
-    /// A seed's chunk: read, write and mark, all or nothing.
-    async fn seed(&mut self, claimed: Claimed) -> Result<()> {
+    /// A chunk whose bounds were planned: read, write and mark, all or nothing.
+    async fn bounded(&mut self, claimed: Claimed) -> Result<()> {
         let plan = self.plan;
         let pair = plan.pair(&claimed.dataset)?;
-        let x = plan.flight.to;
-        let expectation = plan.flight.expectation.for_dataset(&claimed.dataset);
-        let (expectation, copy_out, landing) = match &claimed.bounds {
-            ChunkBounds::Blocks(range) => {
-                (expectation.for_leaf(&range.leaf), seed::blocks(pair, x, range), &pair.names.landing)
-            }
-            ChunkBounds::Keys(range) => (expectation, seed::keys(pair, x, range), &pair.names.landing),
-            ChunkBounds::Sweep => (expectation, seed::sweep(pair, x), &pair.names.sweep),
-            ChunkBounds::Delta(_) => {
-                return Err(Error::invariant("a seed", "one of its chunks is a delta's"));
-            }
-        };
+        let mut expectation = plan.flight.expectation.for_dataset(&claimed.dataset);
+        if let ChunkBounds::Blocks(range) = &claimed.bounds {
+            expectation = expectation.for_leaf(&range.leaf);
+        }
+        let Statements { copy_out, copy_in } = statements(plan, pair, &claimed.bounds)?;
         self.open_read(&claimed, &expectation).await?;
+        // Counted in the sweep's own snapshot: it is the last that the increment takes.
+        let found = match (plan.flight.range(), &claimed.bounds) {
+            (Some(range), ChunkBounds::Sweep) => Some(self.found(&block_delta::ledger(pair, range)).await?),
+            _ => None,
+        };
         self.secondary.begin().await?;
         let piped = {
             let mut source = Source::open(self.primary, &copy_out).await?;
             if claimed.bounds == ChunkBounds::Sweep {
                 source = source.unhurried();
             }
-            let sink = Sink::open(self.secondary, &seed::copy_in(pair, landing)).await?;
+            let sink = Sink::open(self.secondary, &copy_in).await?;
             let mut midway_reached = false;
             let (ground, claimed) = (self.ground, &claimed);
             pipe(source, sink, |bytes| {
@@ -159,6 +157,10 @@ impl Copying<'_> {
             .await?
         };
         self.primary.commit("ending a read").await?;
+        if let Some(found) = found {
+            let tables = &self.ground.tables;
+            chunks::record_found(self.secondary, tables, self.scope, claimed.chunk, found).await?;
+        }
         chunks::mark_done(self.secondary, &self.ground.tables, self.scope, &claimed, piped).await?;
         commit(self.ground, &plan.lease, self.secondary, &claimed, piped).await
     }
@@ -173,7 +175,7 @@ impl Copying<'_> {
             .ok_or_else(|| Error::invariant("a seed", "one of its chunks is a delta's"))?;
         let expectation = plan.flight.expectation.for_dataset(&claimed.dataset);
         self.open_read(&claimed, &expectation).await?;
-        let found = self.ledger(&delta::ledger(pair, range)).await?;
+        let found = self.found(&delta::ledger(pair, range)).await?;
         let copy_out = delta::copy_out(pair, range, plan.flight.local, after.as_ref());
         let (ground, scope, tables) = (self.ground, self.scope, &self.ground.tables);
         let chunk_rows = ground.job.tuning.seed_chunk_rows.max(1);
@@ -184,7 +186,7 @@ impl Copying<'_> {
         loop {
             self.secondary.begin().await?;
             if first {
-                chunks::record_ledger(self.secondary, tables, scope, claimed.chunk, found).await?;
+                chunks::record_found(self.secondary, tables, scope, claimed.chunk, found).await?;
             }
             let received =
                 receive(ground, &claimed, pair, &mut source, &mut rows, self.secondary, chunk_rows).await?;
@@ -216,11 +218,41 @@ impl Copying<'_> {
         self.primary.commit("ending a read").await
     }
 
-    async fn ledger(&mut self, question: &str) -> Result<(i64, i64)> {
+    async fn found(&mut self, question: &str) -> Result<Found> {
         let rows = self.primary.ask("counting the ledger", question.to_owned()).await?;
         let row = rows.first().ok_or_else(|| Error::invariant("the ledger", "a count gave no row"))?;
-        Ok((counted(row.get(0))?, counted(row.get(1))?))
+        let rows_expected = (row.len() > 2).then(|| counted(row.get(2))).transpose()?;
+        Ok(Found { opened: counted(row.get(0))?, closed: counted(row.get(1))?, rows_expected })
     }
+}
+
+/// How a chunk is read, and where it is written.
+struct Statements {
+    copy_out: String,
+    copy_in: String,
+}
+
+fn statements(plan: &Plan, pair: &Pair, bounds: &ChunkBounds) -> Result<Statements> {
+    let (to, local, names) = (plan.flight.to, plan.flight.local, &pair.names);
+    let unplanned = |of: &str| Err(Error::invariant(of, format!("one of its chunks is {bounds:?}")));
+    let (copy_out, copy_in) = match (plan.flight.range(), bounds) {
+        (None, ChunkBounds::Blocks(range)) => {
+            (seed::blocks(pair, to, range), seed::copy_in(pair, &names.landing))
+        }
+        (None, ChunkBounds::Keys(range)) => {
+            (seed::keys(pair, to, range), seed::copy_in(pair, &names.landing))
+        }
+        (None, ChunkBounds::Sweep) => (seed::sweep(pair, to), seed::copy_in(pair, &names.sweep)),
+        (None, ChunkBounds::Delta(_)) => return unplanned("a seed"),
+        (Some(range), ChunkBounds::Blocks(blocks)) => {
+            (block_delta::blocks(pair, range, local, blocks), delta::copy_in(pair, &names.landing))
+        }
+        (Some(range), ChunkBounds::Sweep) => {
+            (block_delta::sweep(pair, range, local), delta::copy_in(pair, &names.landing))
+        }
+        (Some(_), ChunkBounds::Keys(_) | ChunkBounds::Delta(_)) => return unplanned("an increment"),
+    };
+    Ok(Statements { copy_out, copy_in })
 }
 
 async fn reach(ground: &Ground, step: Step, claimed: &Claimed, piped: Piped) -> Result<()> {
@@ -267,7 +299,7 @@ async fn receive(
     rows_max: u64,
 ) -> Result<Received> {
     let format = pair.format();
-    let mut sink = Sink::open(secondary, &delta::copy_in(pair)).await?;
+    let mut sink = Sink::open(secondary, &delta::copy_in(pair, &pair.names.staging)).await?;
     sink.put(format.header()).await?;
     let (mut taken, mut last, mut ended, mut midway) = (0, None, false, false);
     while taken < rows_max && !ended {

@@ -76,6 +76,22 @@ pub enum SeedStrategy {
     Keys,
 }
 
+/// How an increment is read.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, clap::ValueEnum,
+)]
+#[serde(rename_all = "snake_case")]
+#[value(rename_all = "snake_case")]
+pub enum IncrementStrategy {
+    /// By blocks where it is a large part of a table, else by keys.
+    #[default]
+    Auto,
+    /// Ranges of heap blocks and a sweep, where the relation has blocks.
+    Blocks,
+    /// One stream in the order of the keys, over the indexes of the milestones.
+    Keys,
+}
+
 /// How a seed is checked before it lands.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, clap::ValueEnum,
@@ -101,7 +117,9 @@ pub struct Tuning {
     pub seed_chunk_rows: u64,
     /// How a seed is cut into chunks.
     pub seed_strategy: SeedStrategy,
-    /// How a seed is checked.
+    /// How increments are read.
+    pub increment_strategy: IncrementStrategy,
+    /// How a seed is checked, and an increment that is read by blocks.
     pub verify_seed: VerifySeed,
     /// Recorded rows that one increment may span, as long as that is more than one batch.
     pub max_rows_per_sync: u64,
@@ -137,6 +155,7 @@ impl Default for Tuning {
             parallelism: 2,
             seed_chunk_rows: 100_000,
             seed_strategy: SeedStrategy::Auto,
+            increment_strategy: IncrementStrategy::Auto,
             verify_seed: VerifySeed::Count,
             max_rows_per_sync: 5_000_000,
             max_delete_fraction: 0.5,

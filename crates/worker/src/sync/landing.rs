@@ -1,4 +1,4 @@
-//! Landing a seed: sweep, keys and indexes, the count, and the tables made visible at once.
+//! Landing a seed: keys and indexes, the count, and the tables made visible at once.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,10 +8,10 @@ use tokio::task::JoinSet;
 
 use milestream_core::milestone::LIVE;
 
-use super::copying::{Plan, copy_all, counted};
+use super::copying::{Plan, counted};
 use super::ground::Ground;
 use super::job::VerifySeed;
-use super::{ledger, limits};
+use super::{ledger, limits, sweeping};
 use crate::digest;
 use crate::error::{Error, Result};
 use crate::observer::{Happening, Step};
@@ -22,7 +22,6 @@ use crate::postgres::sql::{ident, literal};
 use crate::statements::landing::{self, IndexBuild};
 use crate::statements::seed;
 use crate::tables::batches::Counts;
-use crate::tables::chunks;
 
 /// How long the commit waits for a table that it alters. Whoever reads the table meanwhile queues behind that wait, so
 /// it is short, and the commit is tried again; but longer than `deadlock_timeout` (1 s), after which an autovacuum makes
@@ -35,7 +34,7 @@ const REVEAL_LOCK_TIMEOUT: Duration = Duration::from_secs(2);
 /// # Errors
 /// `Miscounted` and `Rewritten`, after which the seed is planned anew; `LiveRowsLost`; those of both servers.
 pub(crate) async fn prepare(ground: &Arc<Ground>, plan: &Arc<Plan>, secondary: &mut Session) -> Result<()> {
-    sweep(ground, plan, secondary).await?;
+    sweeping::sweep(ground, plan, secondary).await?;
     ground.check_stop()?;
     let (counts, built) = tokio::join!(primary_counts(ground, plan), build_indexes(ground, plan));
     built?;
@@ -59,19 +58,6 @@ pub(crate) async fn prepare(ground: &Arc<Ground>, plan: &Arc<Plan>, secondary: &
         None => Ok(()),
         Some(counts) => ledger::check_seed(ground, plan, counts.iter().map(|count| count.live).sum()).await,
     }
-}
-
-async fn sweep(ground: &Arc<Ground>, plan: &Arc<Plan>, secondary: &mut Session) -> Result<()> {
-    let scope = plan.scope(ground);
-    ground.reach(Step::Sweeping, Happening::Reached).await?;
-    chunks::open_sweeps(secondary, &ground.tables, &scope).await?;
-    copy_all(ground, plan, ground.job.tuning.parallelism.min(plan.pairs.len())).await?;
-    let progress = chunks::progress(secondary, &ground.tables, &ground.stream, plan.generation).await?;
-    if progress.done < progress.chunks {
-        let what = format!("{} of {} chunks are done after the sweep", progress.done, progress.chunks);
-        return Err(Error::invariant(&ground.tables.sync_chunk, what));
-    }
-    ground.reach(Step::Swept, Happening::Reached).await
 }
 
 /// What the primary holds of a dataset as of X.

@@ -12,18 +12,8 @@ use crate::observer::NoticeKind;
 use crate::pair::{Holding, KEY_HASH, Pair};
 use crate::postgres::Session;
 use crate::postgres::sql::ident;
-use crate::statements::merge;
+use crate::statements::{landing, merge};
 use crate::tables::batches::{self, Counts};
-
-/// Gathers statistics of the staged rows: the merge's plans must not rest on those of an earlier batch.
-pub(crate) async fn analyze(plan: &Plan, secondary: &mut Session) -> Result<()> {
-    for pair in &plan.pairs {
-        secondary
-            .execute("gathering statistics of staged rows", format!("analyze {}", ident(&pair.names.staging)))
-            .await?;
-    }
-    Ok(())
-}
 
 /// Merges every dataset; part of the committing transaction, so that all of them move to Y at once.
 ///
@@ -44,6 +34,11 @@ pub(crate) async fn merge(
         total.inserted += counts.inserted;
         total.updated += counts.updated;
         total.deleted += counts.deleted;
+        total.total += staged(plan, pair, secondary).await?;
+        if plan.flight.is_by_blocks(&pair.dataset) {
+            let drop = landing::drop_landing(pair);
+            secondary.execute("dropping the landing table", drop).await?;
+        }
     }
     Ok(total)
 }
@@ -103,6 +98,13 @@ async fn full(
     secondary.execute("opening versions", statements.insert).await?;
     let count = |count: i64| u64::try_from(count).unwrap_or(0);
     Ok(Counts { inserted: count(new), updated: count(changed), deleted: count(gone), total: 0 })
+}
+
+/// Rows that the batch staged.
+async fn staged(plan: &Plan, pair: &Pair, secondary: &mut Session) -> Result<u64> {
+    let question = merge::staged(pair, plan.flight.local);
+    let rows = ask_count(secondary, "counting staged rows", question).await?;
+    Ok(u64::try_from(rows).unwrap_or(0))
 }
 
 async fn check_deletes(

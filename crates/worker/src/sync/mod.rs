@@ -2,7 +2,9 @@
 
 mod attempt;
 pub(crate) mod copying;
+mod gathering;
 pub(crate) mod ground;
+mod incrementing;
 mod job;
 mod landing;
 pub(crate) mod leading;
@@ -15,13 +17,14 @@ pub(crate) mod retry;
 mod seeding;
 pub(crate) mod sessions;
 pub(crate) mod storing;
+mod sweeping;
 
 use std::sync::Arc;
 
 use milestream_core::milestone::PrimaryBatch;
 use tokio_util::sync::CancellationToken;
 
-pub use job::{Job, PrimaryChoice, SeedStrategy, Tuning, Upstream, VerifySeed};
+pub use job::{IncrementStrategy, Job, PrimaryChoice, SeedStrategy, Tuning, Upstream, VerifySeed};
 
 use crate::error::Result;
 use crate::observer::Observer;

@@ -5,10 +5,11 @@ use std::collections::BTreeSet;
 use sqlx::Row;
 
 use milestream_core::catch_up;
-use milestream_core::chunk::{ChunkBounds, DeltaRange};
-use milestream_core::milestone::{LocalBatch, PrimaryBatch};
+use milestream_core::chunk::ChunkBounds;
+use milestream_core::milestone::{BatchRange, LocalBatch, PrimaryBatch};
 
-use super::job::{Job, PrimaryChoice, Upstream};
+use super::incrementing::Increment;
+use super::job::{IncrementStrategy, Job, PrimaryChoice, Upstream};
 use super::seeding;
 use crate::error::{Error, Result};
 use crate::pair::{Holding, Pair};
@@ -99,7 +100,8 @@ async fn age_of_newest(job: &Job, upstream: &Upstream) -> Result<Option<f64>> {
     Ok(batches.last().map(|batch| batch.age_seconds))
 }
 
-/// Decides what the next sync is. Reads both sides, writes nothing.
+/// Decides what the next sync is. Reads both sides, writes nothing. `former` is the plan that did not come out right,
+/// where this one takes its place.
 ///
 /// # Errors
 /// `PrimaryReset`, `Schema`, `Encodings`, `MissingTable`, `MissingRight`, `Unlockable`.
@@ -109,6 +111,7 @@ pub(crate) async fn decide(
     primary: &mut Session,
     secondary: &mut Session,
     row: &StreamRow,
+    former: Option<&Flight>,
 ) -> Result<Decision> {
     compare_encodings(primary, secondary)?;
     let metrics = metrics_table(&upstream.platform);
@@ -147,7 +150,7 @@ pub(crate) async fn decide(
         require_datasets(job, row, watermark, &target)?;
         require_merge_tables(job, &pairs, watermark)?;
     }
-    draft(job, upstream, primary, secondary, system, metrics, target, pairs, &tables)
+    draft(job, upstream, primary, secondary, system, metrics, target, pairs, &tables, former)
         .await
         .map(Decision::Sync)
 }
@@ -374,20 +377,29 @@ async fn draft(
     target: Target,
     pairs: Vec<Pair>,
     tables: &[Table],
+    former: Option<&Flight>,
 ) -> Result<Box<Draft>> {
     let is_seed = target.from.is_none();
     let mut chunks = Vec::new();
     let mut relations = Vec::new();
     for (pair, table) in pairs.iter().zip(tables) {
         let mut relation = relation(pair, table.kind.is_lockable());
-        if is_seed {
-            chunks.extend(seeding::chunks(job, primary, pair, table, target.to, &mut relation).await?);
-        } else {
-            chunks.push(PlannedChunk {
-                dataset: pair.dataset.clone(),
-                bounds: ChunkBounds::Delta(DeltaRange { after: None, through: None }),
-            });
-        }
+        let bounds = match target.from {
+            None => seeding::chunks(job, primary, pair, table, target.to, &mut relation).await?,
+            Some(from) => {
+                let increment = Increment {
+                    range: BatchRange::new(from, target.to),
+                    rows_recorded: target.rows_recorded,
+                    strategy: match former {
+                        None => job.tuning.increment_strategy,
+                        Some(_) => IncrementStrategy::Keys,
+                    },
+                };
+                increment.chunks(job, primary, pair, table, &mut relation).await?
+            }
+        };
+        let dataset = &pair.dataset;
+        chunks.extend(bounds.into_iter().map(|bounds| PlannedChunk { dataset: dataset.clone(), bounds }));
         relations.push(relation);
     }
     // Sweeps come last: they are opened when everything else is durable.
@@ -407,9 +419,12 @@ async fn draft(
         },
         recorded: target.recorded,
         rows_estimated,
-        started_us: now_us(secondary).await?,
-        retries: 0,
-        plans: 1,
+        started_us: match former {
+            Some(former) => former.started_us,
+            None => now_us(secondary).await?,
+        },
+        retries: former.map_or(0, |former| former.retries),
+        plans: former.map_or(0, |former| former.plans) + 1,
         shapes: pairs.iter().map(|pair| (pair.dataset.clone(), pair.shape())).collect(),
     };
     let missing_indexes = tables.iter().flat_map(|table| missing_indexes(table, is_seed)).collect();

@@ -13,7 +13,6 @@ use crate::postgres::Session;
 use crate::postgres::catalog::{self, Leaf, RelationKind, Table};
 use crate::postgres::read::{PlannedLeaf, Relation};
 use crate::statements::seed;
-use crate::tables::chunks::PlannedChunk;
 
 /// Keys sampled for each chunk of the keys strategy: boundaries within a few percent of even.
 const SAMPLE_KEYS_PER_CHUNK: u64 = 30;
@@ -31,18 +30,12 @@ pub(super) async fn chunks(
     table: &Table,
     x: PrimaryBatch,
     relation: &mut Relation,
-) -> Result<Vec<PlannedChunk>> {
+) -> Result<Vec<ChunkBounds>> {
     let size = ChunkSize { rows_target: job.tuning.seed_chunk_rows, ..ChunkSize::default() };
-    let bounds = match leaves(job, primary, table).await? {
-        Some(leaves) => {
-            let planned =
-                |leaf: &Leaf| PlannedLeaf { table: leaf.table.clone(), filenode: leaf.filenode.clone() };
-            relation.leaves = leaves.iter().map(planned).collect();
-            by_blocks(leaves, size)
-        }
-        None => by_keys(job, primary, pair, table, x, size).await?,
-    };
-    Ok(bounds.into_iter().map(|bounds| PlannedChunk { dataset: pair.dataset.clone(), bounds }).collect())
+    match leaves(job, primary, table).await? {
+        Some(leaves) => Ok(by_blocks(leaves, size, relation)),
+        None => by_keys(job, primary, pair, table, x, size).await,
+    }
 }
 
 /// The leaves to be read by blocks; `None` where keys are the way.
@@ -71,7 +64,10 @@ async fn leaves(job: &Job, primary: &mut Session, table: &Table) -> Result<Optio
     }
 }
 
-fn by_blocks(leaves: Vec<Leaf>, size: ChunkSize) -> Vec<ChunkBounds> {
+/// Cuts all leaves and sweeps them in the end; notes their files in `relation`.
+pub(super) fn by_blocks(leaves: Vec<Leaf>, size: ChunkSize, relation: &mut Relation) -> Vec<ChunkBounds> {
+    let planned = |leaf: &Leaf| PlannedLeaf { table: leaf.table.clone(), filenode: leaf.filenode.clone() };
+    relation.leaves = leaves.iter().map(planned).collect();
     let leaves: Vec<_> = leaves
         .into_iter()
         .map(|leaf| chunk::Leaf {

@@ -12,7 +12,7 @@ use crate::postgres::sql::ident;
 use crate::postgres::{Session, catalog};
 use crate::schema;
 use crate::staging::fits;
-use crate::statements::{landing, merge};
+use crate::statements::{block_delta, landing, merge};
 use crate::tables::batches::{self, BatchState, JobState};
 use crate::tables::chunks;
 use crate::tables::lease::Lease;
@@ -97,6 +97,14 @@ async fn prepare_staging(
     flight: &Flight,
     secondary: &mut Session,
 ) -> Result<()> {
+    let landing = match flight.is_by_blocks(&pair.dataset) {
+        true => block_delta::create(pair),
+        // Left behind where blocks did not come out right.
+        false => vec![landing::drop_landing(pair)],
+    };
+    for statement in landing {
+        secondary.execute("preparing the landing table", statement).await?;
+    }
     let existing = catalog::find(secondary, &pair.names.staging).await?;
     let (own, key) = (landing::staged_columns(pair), landing::staging_key(pair));
     if existing.as_ref().is_some_and(|table| fits(pair, table, &own, &key)) {

@@ -211,25 +211,54 @@ pub(crate) async fn follow(
     Ok(Claimed { chunk: row.get(0), dataset: cut.dataset.clone(), bounds })
 }
 
-/// Records what the ledger found in the snapshot a chunk was read in.
-pub(crate) async fn record_ledger(
+/// What the primary held in the snapshot that a chunk of an increment was read in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Found {
+    /// Versions opened over (X, Y].
+    pub(crate) opened: i64,
+    /// Versions closed in it.
+    pub(crate) closed: i64,
+    /// Rows that must have landed, where the increment is read by blocks.
+    pub(crate) rows_expected: Option<i64>,
+}
+
+/// Records what was found in the snapshot a chunk was read in.
+pub(crate) async fn record_found(
     session: &mut Session,
     tables: &ControlTables,
     scope: &ChunkScope,
     chunk: i32,
-    found: (i64, i64),
+    found: Found,
 ) -> Result<()> {
     let update = format!(
-        "update {} set found_opened = $4, found_closed = $5 where stream_key = $1 and generation = $2 and chunk = $3",
+        "update {} set found_opened = $4, found_closed = $5, rows_expected = $6 \
+         where stream_key = $1 and generation = $2 and chunk = $3",
         tables.sync_chunk
     );
     let query = sqlx::query(assembled(update))
         .bind(&scope.stream)
         .bind(scope.generation)
         .bind(chunk)
-        .bind(found.0)
-        .bind(found.1);
+        .bind(found.opened)
+        .bind(found.closed)
+        .bind(found.rows_expected);
     session.run("recording the ledger", query).await.map(|_| ())
+}
+
+/// Rows that the chunks of a dataset must have brought; `None` where it is not read by blocks.
+pub(crate) async fn rows_expected(
+    session: &mut Session,
+    tables: &ControlTables,
+    scope: &ChunkScope,
+    dataset: &str,
+) -> Result<Option<i64>> {
+    let question = format!(
+        "select max(rows_expected) from {} where stream_key = $1 and generation = $2 and dataset = $3",
+        tables.sync_chunk
+    );
+    let query = sqlx::query(assembled(question)).bind(&scope.stream).bind(scope.generation).bind(dataset);
+    let row = session.row("reading how many rows must have landed", query).await?;
+    Ok(row.and_then(|row| row.get(0)))
 }
 
 /// What the ledger found over all datasets: versions opened and closed, each dataset's lowest finding counting.

@@ -9,7 +9,8 @@ use crate::postgres::sql::{assembled, literal};
 
 /// Statements of each version, in order. A version that has been released is never edited; changes are appended.
 fn versions(tables: &ControlTables) -> Vec<String> {
-    vec![format!(
+    vec![
+        format!(
         "create table if not exists {counter} (key varchar(255) primary key, \"currentBatch\" integer);
          create table if not exists {metrics} (key varchar(255), batch_id integer, batch_start_time timestamp, \
             batch_end_time timestamp null, batch_status varchar(32), records_inserted integer null, \
@@ -40,7 +41,10 @@ fn versions(tables: &ControlTables) -> Vec<String> {
         stream = tables.sync_stream,
         chunk = tables.sync_chunk,
         history = tables.sync_history,
-    )]
+        ),
+        // What an increment that is read by blocks must have brought.
+        format!("alter table {} add column rows_expected bigint;", tables.sync_chunk),
+    ]
 }
 
 /// Brings the control tables to this build's version; one round trip when there is nothing to do.

@@ -45,6 +45,13 @@ impl Flight {
         self.from.map(|from| BatchRange::new(from, self.to))
     }
 
+    /// Whether a dataset's increment is read by blocks: only those reads rest on the files of its leaves.
+    pub(crate) fn is_by_blocks(&self, dataset: &str) -> bool {
+        let mut relations = self.expectation.relations.iter();
+        !self.is_seed()
+            && relations.any(|relation| relation.dataset == dataset && !relation.leaves.is_empty())
+    }
+
     pub(crate) fn phase(&self) -> &'static str {
         if self.is_seed() { "seed" } else { "increment" }
     }

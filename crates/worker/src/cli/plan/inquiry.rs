@@ -60,7 +60,7 @@ async fn decided(
     row: &StreamRow,
 ) -> Result<Next> {
     let platform = upstream.platform.clone();
-    match planning::decide(job, upstream, primary, secondary, row).await {
+    match planning::decide(job, upstream, primary, secondary, row, None).await {
         Ok(Decision::Nothing { why }) => Ok(Next::Nothing { primary: platform, why }),
         Ok(Decision::Sync(draft)) => Ok(Next::Sync(Box::new(of_draft(&draft)))),
         Err(Error::Schema { .. }) => {
