@@ -39,7 +39,7 @@ const FAULTS: [(u32, FaultKind); 25] = [
 const DISTURBANCES: [(u32, FaultKind); 5] = [
     (6, FaultKind::RewritingAlter),
     (3, FaultKind::VacuumFull),
-    (3, FaultKind::UpdateInPlace),
+    (5, FaultKind::UpdateInPlace),
     (3, FaultKind::PrimaryRestored),
     (1, FaultKind::HistoryPruned),
 ];
@@ -131,7 +131,7 @@ impl Author<'_> {
         let sync = |until_caught_up, cues| Act::Sync { secondary, until_caught_up, cues };
         // What was closed before leaves room for rows that are written again to move into.
         let commit = Act::Commit { primary };
-        let seeded = if self.chance(30) { vec![sync(true, Vec::new())] } else { Vec::new() };
+        let seeded = if self.chance(40) { vec![sync(true, Vec::new())] } else { Vec::new() };
         [seeded, vec![commit.clone(), commit, sync(self.chance(70), cues)]].concat()
     }
 

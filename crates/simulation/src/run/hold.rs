@@ -84,6 +84,8 @@ impl Hold {
         let statements: Vec<_> =
             tables.iter().map(|table| format!("vacuum (full, analyze) {table}")).collect();
         Ok(Hold::start(move |_, ready| async move {
+            // A batch may queue behind it while the worker, in whose way it stands, waits for that batch.
+            asker.execute("set lock_timeout = '5s'").await?;
             for statement in statements {
                 asker.execute(&statement).await?;
             }

@@ -210,18 +210,20 @@ impl Injector {
         Ok(Lift::Release(Hold::lock(&self.primary, &tables).await?))
     }
 
-    /// Half of the open versions are written again. Where a VACUUM left room those of the last blocks move into the first
-    /// ones, which a seed has read by then; those of the first blocks move to the end, where it reads them once more.
+    /// Open versions are written again. Where a VACUUM left room those of the last blocks move into the first ones, which
+    /// a seed has read by then; half of those of the first blocks move to the end, where it reads them once more.
     async fn move_open_versions(&self, table: &str) -> Result<(), Failure> {
         self.primary.execute(&format!("vacuum (truncate off) {table}")).await?;
         let middle = format!(
             "('(' || pg_relation_size('{}') / current_setting('block_size')::int / 2 || ',0)')::tid",
             table.replace('\'', "''")
         );
-        for blocks in [format!("ctid >= {middle}"), format!("ctid < {middle}")] {
+        for versions in
+            [format!("ctid >= {middle}"), format!("ctid < {middle} and ascii(ds_surf_key_hash) % 2 = 0")]
+        {
             let rewrite = format!(
                 "update {table} set ds_surf_all_hash = ds_surf_all_hash \
-                 where ds_surf_batch_out = 2147483647 and ascii(ds_surf_key_hash) % 2 = 0 and {blocks}"
+                 where ds_surf_batch_out = 2147483647 and {versions}"
             );
             self.primary.execute(&rewrite).await?;
         }

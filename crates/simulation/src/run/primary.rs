@@ -168,6 +168,10 @@ impl PrimaryState {
             return Ok(false);
         }
         let batch = if newest > 3 { newest - 2 } else { newest - 1 };
+        if batch < stream.pruned_before {
+            // The copy would have what was pruned since; these tables do not.
+            return Ok(false);
+        }
         let mut statements = format!("begin; {}", stream.control.restored(batch));
         for table in &stream.tables {
             let merge = table.merge_table(&platform, &stream.stream.store);

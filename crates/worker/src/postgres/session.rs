@@ -133,7 +133,8 @@ impl Session {
              current_setting('server_encoding'), pg_is_in_recovery(), pg_backend_pid(), \
              (select backend_start::text from pg_stat_activity where pid = pg_backend_pid()), \
              current_setting('milestream.session', true)";
-        let asked = sqlx::query(question).fetch_one(&mut connection);
+        // The simple protocol takes one round trip, where a prepared statement takes two.
+        let asked = sqlx::raw_sql(question).fetch_one(&mut connection);
         let row = tokio::time::timeout(patience.connect, asked)
             .await
             .map_err(|_| Error::stalled(&endpoint, "asking the server what it is", patience.connect))?

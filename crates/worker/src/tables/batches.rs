@@ -8,7 +8,7 @@ use super::ControlTables;
 use crate::error::{Error, Result};
 use crate::postgres::Session;
 use crate::postgres::read::{BatchIdentity, FINGERPRINT};
-use crate::postgres::sql::assembled;
+use crate::postgres::sql::{assembled, literal};
 use milestream_core::milestone::{LocalBatch, PrimaryBatch};
 
 /// `batch_metrics.state` is a varchar(2048).
@@ -52,10 +52,10 @@ pub(crate) async fn committed_since(
     let question = format!(
         "select batch_id, records_inserted::int8, (records_updated::int8 + records_deleted::int8), {FINGERPRINT}, \
          coalesce(greatest(extract(epoch from localtimestamp - batch_end_time), 0), 0)::float8, {DATASETS} \
-         from {metrics_table} where key = $1 and batch_status = 'committed' and batch_id >= $2 order by batch_id"
+         from {metrics_table} where key = {} and batch_status = 'committed' and batch_id >= {from} order by batch_id",
+        literal(stream)
     );
-    let query = sqlx::query(assembled(question)).bind(stream).bind(from.0);
-    let rows = session.rows("reading the primary's batches", query).await?;
+    let rows = session.ask("reading the primary's batches", question).await?;
     let batch = |row: &sqlx::postgres::PgRow| CommittedBatch {
         batch: PrimaryBatch(row.get(0)),
         opened: row.get(1),
@@ -115,11 +115,12 @@ pub(crate) async fn highest_committed(
     metrics_table: &str,
     stream: &str,
 ) -> Result<Option<PrimaryBatch>> {
-    let question =
-        format!("select max(batch_id) from {metrics_table} where key = $1 and batch_status = 'committed'");
-    let row =
-        session.row("reading the primary's batches", sqlx::query(assembled(question)).bind(stream)).await?;
-    Ok(row.and_then(|row| row.get::<Option<i32>, _>(0)).map(PrimaryBatch))
+    let question = format!(
+        "select max(batch_id) from {metrics_table} where key = {} and batch_status = 'committed'",
+        literal(stream)
+    );
+    let rows = session.ask("reading the primary's batches", question).await?;
+    Ok(rows.first().and_then(|row| row.get::<Option<i32>, _>(0)).map(PrimaryBatch))
 }
 
 /// The id the stream's next batch has: the counter's successor, or the counter's own batch when that one was
