@@ -122,20 +122,33 @@ impl Author<'_> {
         plan
     }
 
-    /// What is updated in place moves to another block only where its own is full.
+    /// What is updated in place moves to another block only where its own is full, and there are other blocks only where
+    /// rows are wide.
     fn fill_blocks(&mut self, plan: &mut Plan) {
-        for dataset in &mut plan.datasets {
-            dataset.sparse = false;
+        for at in 0..plan.datasets.len() {
+            self.widen(plan, at);
+        }
+    }
+
+    fn widen(&mut self, plan: &mut Plan, dataset: usize) {
+        let target = &mut plan.datasets[dataset];
+        target.sparse = false;
+        let texts = target.columns.iter().position(|column| column.kind == Kind::Text);
+        let text = texts.unwrap_or(target.columns.len());
+        if texts.is_none() {
+            let named =
+                |name: &str| target.key.iter().chain(&target.columns).any(|column| column.name == name);
+            let name = COLUMNS.into_iter().find(|name| !named(name)).unwrap_or("wide");
+            target.columns.push(ColumnPlan { name: name.to_owned(), kind: Kind::Text });
         }
         for change in plan.history.iter_mut().flat_map(|batch| &mut batch.changes) {
-            if let Change::Put { dataset, columns, .. } = change {
-                let columns = plan.datasets[*dataset].columns.iter().zip(columns);
-                let text = columns.into_iter().find(|(column, _)| column.kind == Kind::Text);
-                if let Some((_, cell)) = text
-                    && self.chance(70)
-                {
-                    *cell = Some("wide ".repeat(150 + self.below(50)).trim_end().to_owned());
-                }
+            let Change::Put { dataset: of, columns, .. } = change else { continue };
+            if *of != dataset {
+                continue;
+            }
+            columns.resize(columns.len().max(text + 1), None);
+            if self.chance(70) {
+                columns[text] = Some("wide ".repeat(150 + self.below(50)).trim_end().to_owned());
             }
         }
     }

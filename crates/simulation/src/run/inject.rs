@@ -9,6 +9,7 @@ use milestream_core::model::ColumnType;
 use milestream_core::stream::Column;
 use milestream_worker::observer::{Event as Step, Verdict};
 
+use super::asker::quoted;
 use super::hold::{Hold, until_awaited};
 use super::rivals;
 use super::secondary::SecondaryState;
@@ -210,24 +211,16 @@ impl Injector {
         Ok(Lift::Release(Hold::lock(&self.primary, &tables).await?))
     }
 
-    /// Open versions are written again. Where a VACUUM left room those of the last blocks move into the first ones, which
-    /// a seed has read by then; half of those of the first blocks move to the end, where it reads them once more.
+    /// Open versions of the last blocks are written again. Where a VACUUM left room they move into the first blocks, which
+    /// a seed has read by then; where it left none they move to the end, which it reads after them.
     async fn move_open_versions(&self, table: &str) -> Result<(), Failure> {
         self.primary.execute(&format!("vacuum (truncate off) {table}")).await?;
-        let middle = format!(
-            "('(' || pg_relation_size('{}') / current_setting('block_size')::int / 2 || ',0)')::tid",
-            table.replace('\'', "''")
+        let rewrite = format!(
+            "update {table} set ds_surf_all_hash = ds_surf_all_hash where ds_surf_batch_out = 2147483647 \
+             and ctid >= ('(' || pg_relation_size({}) / current_setting('block_size')::int / 2 || ',0)')::tid",
+            quoted(table)
         );
-        for versions in
-            [format!("ctid >= {middle}"), format!("ctid < {middle} and ascii(ds_surf_key_hash) % 2 = 0")]
-        {
-            let rewrite = format!(
-                "update {table} set ds_surf_all_hash = ds_surf_all_hash \
-                 where ds_surf_batch_out = 2147483647 and {versions}"
-            );
-            self.primary.execute(&rewrite).await?;
-        }
-        Ok(())
+        self.primary.execute(&rewrite).await
     }
 
     /// What is done to the primary's tables. Each excuses a new plan, from its beginning until its end.
