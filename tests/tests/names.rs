@@ -2,10 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a helper of a test fails as the test does")]
 
+use std::sync::{Arc, Mutex};
+
 use milestream_oracle::{Operation, Row};
-use milestream_tests::{Setting, Table, World, texts};
-use milestream_worker::sync::{SeedStrategy, VerifySeed};
+use milestream_tests::{At, Setting, Table, World, inserts, texts};
+use milestream_worker::observer::{Observer, Step, Verdict};
+use milestream_worker::sync::{SeedStrategy, Until, VerifySeed};
 use milestream_worker::{Error, Holding};
+use sqlx::{Connection, PgConnection};
 
 const BOTH: [Holding; 2] = [Holding::LiveOnly, Holding::Mirror];
 
@@ -101,4 +105,34 @@ async fn two_tables_that_would_have_one_name_are_refused() {
     let created =
         "select count(*) from pg_class where relkind = 'r' and relnamespace = 'public'::regnamespace";
     assert_eq!(world.number(created).await, 0);
+}
+
+#[tokio::test]
+async fn a_session_is_named_for_stream_and_chunk_however_long_the_names_are() {
+    let store = "Réservations_de_toutes_les_compagnies_aériennes_du_monde_entier_depuis_1913";
+    let setting = Setting { store: store.into(), ..Setting::default() };
+    let mut world = World::of(setting, vec![Table::people()]).await;
+    world.commit(inserts("people", 0..300)).await;
+    let job = world.job("Edge", Holding::LiveOnly);
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let (names, options) = (seen.clone(), world.connect_options("primary"));
+    let look: Arc<dyn Observer> = Arc::new(At::every(Step::ChunkOpened, move || {
+        let (names, options) = (names.clone(), options.clone());
+        async move {
+            let mut session = PgConnection::connect_with(&options).await.unwrap();
+            let question = "select application_name from pg_stat_activity \
+                            where application_name like 'milestream %' and application_name like '% chunk %'";
+            let rows: Vec<String> = sqlx::query_scalar(question).fetch_all(&mut session).await.unwrap();
+            names.lock().unwrap().extend(rows);
+            Verdict::GoOn
+        }
+    }));
+    world.sync_with(&job, Until::OneSync, look).await.unwrap();
+    let seen = seen.lock().unwrap();
+    assert!(!seen.is_empty());
+    for name in seen.iter() {
+        assert!(name.starts_with("milestream Edge R") && name.len() <= 63, "{name}");
+        let chunk = name.rsplit_once(" chunk ").expect("a chunk").1;
+        assert!(chunk.parse::<i32>().is_ok(), "{name}");
+    }
 }

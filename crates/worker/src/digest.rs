@@ -53,7 +53,11 @@ pub(crate) async fn compare_landed(
     let x = plan.flight.to;
     let mut primary = plan.sessions.reader(ground, &plan.upstream, "digest").await?;
     let through_text = text_columns(&mut primary, pair).await?;
-    plan.flight.expectation.for_dataset(&pair.dataset).open(&mut primary, "digest").await?;
+    plan.flight
+        .expectation
+        .for_dataset(&pair.dataset)
+        .open(&mut primary, &ground.session_name("digest"))
+        .await?;
     let expected = ask(&mut primary, of_primary(pair, x, &through_text)).await?;
     primary.commit("ending a read").await?;
     plan.sessions.keep_reader(primary);

@@ -5,6 +5,7 @@ pub(crate) mod copy;
 mod endpoint;
 pub(crate) mod read;
 pub(crate) mod session;
+pub(crate) mod session_name;
 pub(crate) mod sql;
 mod vigil;
 mod wire;

@@ -8,8 +8,8 @@ use sqlx::Row;
 
 use milestream_core::milestone::PrimaryBatch;
 
-use super::Session;
 use super::sql::{ident, literal};
+use super::{Session, session_name};
 use crate::error::{Error, Result};
 
 /// What must still hold when a planned read happens.
@@ -118,7 +118,7 @@ impl Expectation {
     pub(crate) async fn open(&self, session: &mut Session, name: &str) -> Result<()> {
         let text = format!(
             "begin isolation level repeatable read read only; set local application_name = {}; {} {}",
-            literal(&format!("milestream {name}")),
+            literal(&session_name::shown(name)),
             self.lock_statement().unwrap_or_default(),
             self.question()
         );

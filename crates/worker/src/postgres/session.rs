@@ -7,10 +7,10 @@ use sqlx::postgres::{PgArguments, PgConnectOptions, PgRow};
 use sqlx::query::Query;
 use sqlx::{Connection, PgConnection, Postgres, Row};
 
-use super::Endpoint;
 use super::sql::assembled;
 use super::vigil::Vigil;
 use super::wire::Wire;
+use super::{Endpoint, session_name};
 use crate::error::{Error, Result, sqlstate};
 
 /// Settings that change text, order, visibility or waiting; pinned so that both servers answer alike.
@@ -103,7 +103,7 @@ impl Session {
         let began = Instant::now();
         let options = endpoint
             .connect_options()
-            .application_name(&format!("milestream {name}"))
+            .application_name(&session_name::shown(name))
             .extra_float_digits(3)
             .options(PINNED)
             .options([

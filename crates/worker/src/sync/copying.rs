@@ -117,7 +117,7 @@ struct Copying<'a> {
 
 impl Copying<'_> {
     async fn open_read(&mut self, claimed: &Claimed, expectation: &Expectation) -> Result<()> {
-        let name = format!("{} {} chunk {}", self.ground.job.platform, self.ground.stream, claimed.chunk);
+        let name = self.ground.session_name(&format!("chunk {}", claimed.chunk));
         expectation.open(self.primary, &name).await?;
         reach(self.ground, Step::ChunkOpened, claimed, Piped::default()).await
     }

@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 use super::job::{Job, Tuning};
 use crate::error::{Error, Result};
 use crate::observer::{Event, Happening, Notice, NoticeKind, Observer, Step, Verdict};
-use crate::postgres::{Endpoint, Session};
+use crate::postgres::{Endpoint, Session, session_name};
 use crate::tables::ControlTables;
 use crate::tables::lease::Lease;
 
@@ -56,9 +56,14 @@ impl<J> Ground<J> {
 }
 
 impl<J: Charge> Ground<J> {
+    /// The name of a session that does this for the stream.
+    pub(crate) fn session_name(&self, what: &str) -> String {
+        session_name::of_stream(self.job.platform(), &self.stream, what)
+    }
+
     /// A session on the platform's own store that a takeover can end.
     pub(crate) async fn writer(&self, lease: &Lease, name: &str) -> Result<Session> {
-        let name = format!("{} {} {name}", self.job.platform(), self.stream);
+        let name = self.session_name(name);
         let mut session =
             Session::connect(self.job.store(), &name, self.job.tuning().writing_patience()).await?;
         lease.register(&mut session).await?;
@@ -67,7 +72,7 @@ impl<J: Charge> Ground<J> {
 
     /// A session on a primary, or on a source.
     pub(crate) async fn reader(&self, endpoint: &Arc<Endpoint>, name: &str) -> Result<Session> {
-        let name = format!("{} {} {name}", self.job.platform(), self.stream);
+        let name = self.session_name(name);
         Session::connect_reader(endpoint, &name, self.job.tuning().reading_patience()).await
     }
 }

@@ -77,7 +77,11 @@ async fn primary_counts(ground: &Ground, plan: &Plan) -> Result<Option<Vec<AsOf>
     let mut primary = plan.sessions.reader(ground, &plan.upstream, "count").await?;
     let mut counts = Vec::with_capacity(plan.pairs.len());
     for pair in &plan.pairs {
-        plan.flight.expectation.for_dataset(&pair.dataset).open(&mut primary, "count").await?;
+        plan.flight
+            .expectation
+            .for_dataset(&pair.dataset)
+            .open(&mut primary, &ground.session_name("count"))
+            .await?;
         let rows = primary.ask("counting the primary's rows", seed::count(pair, plan.flight.to)).await?;
         let row = rows.first().ok_or_else(|| Error::invariant(&pair.primary_table, "a count gave no row"))?;
         let count = |at: usize| counted(row.get(at)).map(|count| u64::try_from(count).unwrap_or(0));

@@ -29,7 +29,7 @@ impl Leadership {
     /// `Busy` when another worker has the stream.
     pub(crate) async fn begin<J: Charge>(ground: &Ground<J>) -> Result<Leadership> {
         let job = &ground.job;
-        let name = format!("{} {} lead", job.platform(), ground.stream);
+        let name = ground.session_name("lead");
         let mut session = Session::connect(job.store(), &name, job.tuning().writing_patience()).await?;
         migrate(&mut session, &ground.tables).await?;
         let claim = Claim {

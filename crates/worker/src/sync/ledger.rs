@@ -68,7 +68,7 @@ pub(crate) async fn check_seed(ground: &Ground, plan: &Plan, live: u64) -> Resul
 async fn recorded_live(ground: &Ground, plan: &Plan) -> Result<Option<RecordedLive>> {
     let expectation = Expectation { relations: Vec::new(), ..plan.flight.expectation.clone() };
     let mut primary = plan.sessions.reader(ground, &plan.upstream, "ledger").await?;
-    expectation.open(&mut primary, "ledger").await?;
+    expectation.open(&mut primary, &ground.session_name("ledger")).await?;
     let (metrics, x) = (&expectation.metrics_table, plan.flight.to);
     let recorded = batches::recorded_live(&mut primary, metrics, &ground.stream, x).await?;
     primary.commit("ending a read").await?;
