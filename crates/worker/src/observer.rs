@@ -182,6 +182,10 @@ pub enum NoticeKind {
     TookOver,
     /// A sync in flight was taken up where it stood.
     Resumed,
+    /// The database that is read has enough to do; the copy waits before its next chunk.
+    Paused,
+    /// A pause is over.
+    GoesOn,
     /// Something unusual that needs no action now.
     Warning,
 }

@@ -2,6 +2,7 @@
 
 mod following;
 mod hashes;
+mod leaving_in_peace;
 mod mill;
 mod recovering;
 mod refusing;

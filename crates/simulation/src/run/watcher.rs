@@ -241,7 +241,11 @@ impl Watcher {
         match notice.kind {
             NoticeKind::Retry => self.has_retried.store(true, Ordering::SeqCst),
             NoticeKind::Replanned => self.recorder.saw(Sometimes::FoundARewrite),
-            NoticeKind::TookOver | NoticeKind::Resumed | NoticeKind::Warning => {}
+            NoticeKind::TookOver
+            | NoticeKind::Resumed
+            | NoticeKind::Paused
+            | NoticeKind::GoesOn
+            | NoticeKind::Warning => {}
         }
     }
 }

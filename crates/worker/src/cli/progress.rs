@@ -101,7 +101,9 @@ impl Observer for Progress {
 
     fn notice(&self, notice: &Notice) {
         match notice.kind {
-            NoticeKind::Resumed | NoticeKind::TookOver => tracing::info!("{}: {}", self.label, notice.text),
+            NoticeKind::Resumed | NoticeKind::TookOver | NoticeKind::Paused | NoticeKind::GoesOn => {
+                tracing::info!("{}: {}", self.label, notice.text);
+            }
             NoticeKind::Retry | NoticeKind::Replanned | NoticeKind::Warning => {
                 tracing::warn!("{}: {}", self.label, notice.text);
             }

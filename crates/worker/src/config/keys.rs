@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::containers::{ByContainer, HostPort};
 use super::policy::{Kind, OnLoss, OnPrimaryDown, SchemaPolicy};
+use super::size::Size;
 use super::time_span::TimeSpan;
 use crate::ingest::HashFormula;
 use crate::postgres::TlsMode;
@@ -64,6 +65,16 @@ pub struct Keys {
     /// How an ingesting platform computes the hash columns: as DataSurface does, or without collisions.
     #[arg(long, env = "MILESTREAM_HASH", value_name = "FORMULA")]
     pub hash: Option<HashFormula>,
+
+    /// Megabytes a second, decimals allowed, that all copies of a sync together read from the primary or source.
+    #[arg(long, env = "MILESTREAM_MAX_RATE", value_name = "MB/S")]
+    pub max_rate: Option<f64>,
+    /// How far a replica of the database that is read may be behind in replaying; beyond that the copy pauses.
+    #[arg(long, env = "MILESTREAM_PAUSE_REPLICATION_LAG", value_name = "SIZE")]
+    pub pause_replication_lag: Option<Size>,
+    /// How many sessions, Milestream's own apart, may be active in the server that is read; beyond that the copy pauses.
+    #[arg(long, env = "MILESTREAM_PAUSE_ACTIVE_SESSIONS", value_name = "N")]
+    pub pause_active_sessions: Option<u64>,
 
     /// Tries after transient errors without progress in between.
     #[arg(long, env = "MILESTREAM_RETRY_TRIES", value_name = "N")]
@@ -143,7 +154,8 @@ impl Keys {
         first_of!(self, below;
             first kind from credential primary_choice parallelism seed_chunk_rows seed_strategy
                 increment_strategy verify_seed
-                max_rows_per_sync max_delete_fraction interchange maintenance_work_mem hash retry_tries
+                max_rows_per_sync max_delete_fraction interchange maintenance_work_mem hash
+                max_rate pause_replication_lag pause_active_sessions retry_tries
                 retry_window retry_pause_min retry_pause_max lease connect_timeout lock_timeout
                 statement_timeout silence_timeout tls tls_root_cert secrets_dir on_reset on_pruned
                 on_primary_down schema_policy;

@@ -12,6 +12,7 @@ mod policy;
 pub(crate) mod reference;
 mod selection;
 mod settings;
+mod size;
 mod time_span;
 
 pub use containers::{ByContainer, HostPort};
@@ -23,6 +24,7 @@ pub use keys::Keys;
 pub use policy::{Kind, OnLoss, OnPrimaryDown, SchemaPolicy};
 pub use selection::{PassedOver, Resolved, Selected, Selection};
 pub use settings::{Connections, Settings};
+pub use size::Size;
 pub use time_span::TimeSpan;
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::containers::{ByContainer, HostPort};
 use super::keys::Keys;
 use super::policy::{self, Kind, OnLoss, OnPrimaryDown, SchemaPolicy};
+use super::size::Size;
 use super::time_span::TimeSpan;
 use crate::error::{Error, Result};
 use crate::ingest::HashFormula;
@@ -16,6 +17,8 @@ use crate::sync::{PrimaryChoice, Tuning};
 const PARALLELISM_MAX: u64 = 256;
 /// A lease shorter than this would be lost to a slow moment of the network.
 const LEASE_MIN: Duration = Duration::from_secs(1);
+/// At less, a buffer for each of many workers would take longer to pay for than a server lets its client be silent.
+const RATE_MIN: f64 = 0.1;
 
 /// The settings of one stream of one platform.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -159,6 +162,9 @@ fn tuning(keys: &Keys) -> Tuning {
         statement_timeout: time(keys.statement_timeout, default.statement_timeout),
         silence_timeout: time(keys.silence_timeout, default.silence_timeout),
         maintenance_work_mem: keys.maintenance_work_mem.clone().unwrap_or(default.maintenance_work_mem),
+        max_rate: keys.max_rate,
+        pause_replication_lag: keys.pause_replication_lag.map(Size::bytes),
+        pause_active_sessions: keys.pause_active_sessions,
     }
 }
 
@@ -183,6 +189,12 @@ fn require_bounds(tuning: &Tuning) -> Result<()> {
             TimeSpan::from(tuning.lease).to_string()
         );
         return Err(Error::setup(what, "give it one second or more"));
+    }
+    if let Some(rate) = tuning.max_rate
+        && !(RATE_MIN..f64::INFINITY).contains(&rate)
+    {
+        let remedy = format!("it must be at least {RATE_MIN}, or be left out for as fast as can be");
+        return Err(Error::setup(format!("max_rate = {rate} is out of bounds"), remedy));
     }
     if tuning.retry_pause_min > tuning.retry_pause_max {
         return Err(Error::setup("retry_pause_min is longer than retry_pause_max", "set it to that or less"));
@@ -250,6 +262,10 @@ mod tests {
             Keys { max_delete_fraction: Some(1.5), ..Keys::default() },
             Keys { max_delete_fraction: Some(f64::NAN), ..Keys::default() },
             Keys { maintenance_work_mem: Some("lots".into()), ..Keys::default() },
+            Keys { max_rate: Some(0.0), ..Keys::default() },
+            Keys { max_rate: Some(-5.0), ..Keys::default() },
+            Keys { max_rate: Some(f64::NAN), ..Keys::default() },
+            Keys { max_rate: Some(f64::INFINITY), ..Keys::default() },
             Keys { lease: span("10ms"), ..Keys::default() },
             Keys { retry_pause_min: span("1m"), ..Keys::default() },
             Keys { from: Some(Vec::new()), ..Keys::default() },
@@ -257,6 +273,22 @@ mod tests {
             let seen = refusal(keys.clone());
             assert!(!seen.is_empty(), "{keys:?}");
         }
+    }
+
+    #[test]
+    fn what_is_set_for_the_primarys_sake_is_off_unless_given() {
+        let of = |keys| {
+            let tuning = Settings::resolve(keys).unwrap().tuning;
+            (tuning.max_rate, tuning.pause_replication_lag, tuning.pause_active_sessions)
+        };
+        assert_eq!(of(Keys::default()), (None, None, None));
+        let given = Keys {
+            max_rate: Some(12.5),
+            pause_replication_lag: Some("64MB".parse().unwrap()),
+            pause_active_sessions: Some(0),
+            ..Keys::default()
+        };
+        assert_eq!(of(given), (Some(12.5), Some(64 << 20), Some(0)));
     }
 
     #[test]

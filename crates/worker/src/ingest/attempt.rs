@@ -56,6 +56,7 @@ async fn lead(
     }
     let mut source = ground.reader(&ground.job.source, "ingest").await?;
     compare_encodings(&source, store)?;
+    ground.wait_for_leave(&mut source).await?;
     let survey = survey::open(ground, &mut source, store).await?;
     let batch = Batch { id, pairs: survey.pairs, lease };
     start(ground, &batch, store).await?;

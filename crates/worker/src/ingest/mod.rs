@@ -20,6 +20,7 @@ pub use job::{HashFormula, IngestJob, IngestOutcome, Scd};
 use crate::error::Result;
 use crate::observer::Observer;
 use crate::sync::ground::Ground;
+use crate::sync::kindness::Kindness;
 use crate::sync::recovery;
 use crate::sync::retry::Budget;
 
@@ -39,6 +40,7 @@ pub async fn run(
         tables: Arc::new(job.tables()),
         stream: job.stream_key(),
         worker: crate::worker_name(),
+        kindness: Kindness::of(&job.tuning, &stop),
         job,
         observer,
         stop,

@@ -10,7 +10,7 @@ use crate::observer::{Happening, NoticeKind, Step};
 use crate::pair::Pair;
 use crate::postgres::Session;
 use crate::postgres::catalog;
-use crate::postgres::copy::{Piped, Sink, Source, pipe};
+use crate::postgres::copy::{Piped, Sink, pipe};
 use crate::postgres::sql::ident;
 use crate::staging::fits;
 use crate::statements::{ingest, merge};
@@ -84,7 +84,7 @@ impl Staging<'_> {
 
     async fn pipe(&self, source: &mut Session, store: &mut Session) -> Result<Piped> {
         let copy_out = ingest::copy_out(self.pair, self.ground.job.hash, self.batch.id);
-        let source = Source::open(source, &copy_out).await?;
+        let source = self.ground.kindness.read(source, &copy_out).await?;
         let sink = Sink::open(store, &ingest::copy_in(self.pair)).await?;
         let mut midway_reached = false;
         pipe(source, sink, |bytes| {

@@ -59,7 +59,9 @@ impl Vigil<'_> {
     /// Whether the backend works on something. A server that answers and does not say is given the benefit of the
     /// doubt; one that does not answer is not.
     async fn is_at_work(&self) -> bool {
-        let asked = tokio::time::timeout(self.patience.connect, self.ask()).await;
+        let question = "select state = 'active' and coalesce(wait_event_type, '') <> 'Client' \
+                        from pg_stat_activity where pid = $1 and backend_start::text = $2";
+        let asked = tokio::time::timeout(self.patience.connect, self.ask(question)).await;
         match asked {
             Ok(Ok(is_at_work)) => is_at_work,
             Ok(Err(sqlx::Error::Database(_))) => true,
@@ -67,11 +69,17 @@ impl Vigil<'_> {
         }
     }
 
-    async fn ask(&self) -> Result<bool, sqlx::Error> {
+    /// Ends what the backend works on, over a new connection; whether the server was told.
+    pub(crate) async fn cancel(&self) -> bool {
+        let question = "select pg_cancel_backend(pid) \
+                        from pg_stat_activity where pid = $1 and backend_start::text = $2";
+        matches!(tokio::time::timeout(self.patience.connect, self.ask(question)).await, Ok(Ok(true)))
+    }
+
+    /// A yes or no about the backend; no when it is gone.
+    async fn ask(&self, question: &'static str) -> Result<bool, sqlx::Error> {
         let options = self.endpoint.connect_options().application_name("milestream vigil");
         let mut connection = dial(self.endpoint, options).await?;
-        let question = "select state = 'active' and coalesce(wait_event_type, '') <> 'Client' \
-                        from pg_stat_activity where pid = $1 and backend_start::text = $2";
         let asked = sqlx::query(question).bind(self.backend.pid).bind(&self.backend.started);
         let row = asked.persistent(false).fetch_optional(&mut connection).await?;
         let is_at_work = row.and_then(|row| row.get::<Option<bool>, _>(0)).unwrap_or(false);

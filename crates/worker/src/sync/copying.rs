@@ -117,6 +117,7 @@ struct Copying<'a> {
 
 impl Copying<'_> {
     async fn open_read(&mut self, claimed: &Claimed, expectation: &Expectation) -> Result<()> {
+        self.ground.wait_for_leave(self.primary).await?;
         let name = self.ground.session_name(&format!("chunk {}", claimed.chunk));
         expectation.open(self.primary, &name).await?;
         reach(self.ground, Step::ChunkOpened, claimed, Piped::default()).await
@@ -139,7 +140,7 @@ impl Copying<'_> {
         };
         self.secondary.begin().await?;
         let piped = {
-            let mut source = Source::open(self.primary, &copy_out).await?;
+            let mut source = self.ground.kindness.read(self.primary, &copy_out).await?;
             if claimed.bounds == ChunkBounds::Sweep {
                 source = source.unhurried();
             }
@@ -180,7 +181,7 @@ impl Copying<'_> {
         let (ground, scope, tables) = (self.ground, self.scope, &self.ground.tables);
         let chunk_rows = ground.job.tuning.seed_chunk_rows.max(1);
         let mut rows = Rows::new(pair.format(), delta::leading_fields(pair));
-        let mut source = Source::open(self.primary, &copy_out).await?;
+        let mut source = self.ground.kindness.read(self.primary, &copy_out).await?;
         let mut claimed = claimed;
         let mut first = true;
         loop {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use super::job::{Job, Tuning};
+use super::kindness::Kindness;
 use crate::error::{Error, Result};
 use crate::observer::{Event, Happening, Notice, NoticeKind, Observer, Step, Verdict};
 use crate::postgres::{Endpoint, Session, session_name};
@@ -31,6 +32,7 @@ pub(crate) struct Ground<J = Job> {
     pub(crate) observer: Arc<dyn Observer>,
     /// Cancelled when the worker is asked to stop after the chunk in flight.
     pub(crate) stop: CancellationToken,
+    pub(crate) kindness: Kindness,
 }
 
 impl<J> Ground<J> {

@@ -147,6 +147,12 @@ pub struct Tuning {
     pub silence_timeout: Duration,
     /// `maintenance_work_mem` while indexes are built.
     pub maintenance_work_mem: String,
+    /// Megabytes (10^6 bytes) a second that all copies of a sync together read; `None` for as fast as they can.
+    pub max_rate: Option<f64>,
+    /// Bytes that a replica of the database that is read may be behind before copies pause.
+    pub pause_replication_lag: Option<u64>,
+    /// Sessions, Milestream's own apart, that may be active in the server that is read before copies pause.
+    pub pause_active_sessions: Option<u64>,
 }
 
 impl Default for Tuning {
@@ -170,6 +176,9 @@ impl Default for Tuning {
             statement_timeout: Duration::from_secs(3600),
             silence_timeout: Duration::from_secs(300),
             maintenance_work_mem: "256MB".into(),
+            max_rate: None,
+            pause_replication_lag: None,
+            pause_active_sessions: None,
         }
     }
 }

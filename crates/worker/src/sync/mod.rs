@@ -6,6 +6,7 @@ mod gathering;
 pub(crate) mod ground;
 mod incrementing;
 mod job;
+pub(crate) mod kindness;
 mod landing;
 pub(crate) mod leading;
 mod ledger;
@@ -29,6 +30,7 @@ pub use job::{IncrementStrategy, Job, PrimaryChoice, SeedStrategy, Tuning, Upstr
 use crate::error::Result;
 use crate::observer::Observer;
 use ground::Ground;
+use kindness::Kindness;
 use retry::Budget;
 
 /// When a run of syncs ends.
@@ -71,6 +73,7 @@ pub async fn run(
         tables: Arc::new(job.tables()),
         stream: job.stream_key(),
         worker: crate::worker_name(),
+        kindness: Kindness::of(&job.tuning, &stop),
         job,
         observer,
         stop,

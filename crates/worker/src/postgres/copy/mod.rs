@@ -3,6 +3,7 @@
 //! The driver yields one `Bytes` a row and flushes every send, so rows are coalesced into [`BUFFER_BYTES`]: a
 //! third of the client's CPU, and fewer packets, than sending them as they come.
 
+mod rate;
 mod rows;
 
 use std::sync::Arc;
@@ -14,12 +15,14 @@ use futures_util::stream::BoxStream;
 use sqlx::PgConnection;
 use sqlx::postgres::PgCopyIn;
 
+pub(crate) use rate::Rate;
 pub(crate) use rows::{Format, Rows};
 
 use super::session::{Backend, Patience};
 use super::vigil::Vigil;
 use super::{Endpoint, Session};
 use crate::error::{Error, Result};
+use rate::Slowed;
 
 /// Bytes gathered before they are sent on. Larger buffers gained nothing when measured.
 pub(crate) const BUFFER_BYTES: usize = 64 * 1024;
@@ -39,6 +42,7 @@ pub(crate) struct Source<'a> {
     patience: Duration,
     /// Bound on the waits after the first.
     silence: Duration,
+    slowed: Option<Slowed>,
 }
 
 /// The session under a copy, which the copy itself has borrowed.
@@ -74,7 +78,23 @@ impl<'a> Source<'a> {
         let opened = session.connection.copy_out_raw(statement);
         let opened = watched.vigil().keep("reading rows", Some(patience), opened).await?;
         let stream = opened.map_err(watched.failed("reading rows"))?;
-        Ok(Source { stream, watched, patience, silence })
+        Ok(Source { stream, watched, patience, silence, slowed: None })
+    }
+
+    /// Starts reading at a bounded rate; part of a transaction. See [`Slowed`] for the bound on the statement.
+    pub(crate) async fn open_slowed(
+        session: &'a mut Session,
+        statement: &str,
+        rate: &Arc<Rate>,
+    ) -> Result<Source<'a>> {
+        let bound = session.patience.statement;
+        if !bound.is_zero() {
+            let longer = rate::statement_bound(bound).as_millis();
+            let longer = format!("set local statement_timeout = '{longer}ms'");
+            session.execute("giving a slowed read its time", longer).await?;
+        }
+        let source = Source::open(session, statement).await?;
+        Ok(Source { slowed: Some(Slowed::new(rate, bound)), ..source })
     }
 
     /// Waits for each row as long as for the first: a sweep may pass over much of a table between two rows.
@@ -85,8 +105,20 @@ impl<'a> Source<'a> {
 
     /// The next bytes; `None` at the end.
     pub(crate) async fn next(&mut self) -> Result<Option<Bytes>> {
-        let next =
-            self.watched.vigil().keep("waiting for rows", Some(self.patience), self.stream.next()).await?;
+        let vigil = self.watched.vigil();
+        let next = vigil.keep("waiting for rows", Some(self.patience), self.stream.next()).await;
+        if let Some(slowed) = &mut self.slowed {
+            match &next {
+                Ok(Some(Ok(bytes))) => slowed.took(Some(bytes.len()), &self.watched).await,
+                Ok(None) => slowed.took(None, &self.watched).await,
+                // The server's own bound would let it work for hours on what nobody waits for.
+                Err(_) => {
+                    vigil.cancel().await;
+                }
+                Ok(Some(Err(_))) => {}
+            }
+        }
+        let next = next?;
         match next {
             None => Ok(None),
             Some(Ok(bytes)) => {
