@@ -1,5 +1,6 @@
 //! What the benchmarks share: DataSurface's people table as a forensic merge table, and the ways to copy it.
 
+pub mod compare;
 mod hand;
 mod people;
 

@@ -14,7 +14,7 @@ pub const PRIMARY: &str = "hub";
 /// The secondary platform of all benchmarks.
 pub const SECONDARY: &str = "edge";
 
-const COLUMNS: [(&str, u32, bool); 6] = [
+pub(crate) const COLUMNS: [(&str, u32, bool); 6] = [
     ("id", 20, false),
     ("firstName", 100, true),
     ("lastName", 100, true),
@@ -103,11 +103,16 @@ pub fn job_of_ports(primary: u16, secondary: u16, tuning: Tuning) -> Job {
 }
 
 fn endpoint(role: &str, port: u16) -> Endpoint {
+    endpoint_of(role, port, "merge")
+}
+
+/// A database of a disposable server, as the worker connects to it.
+pub(crate) fn endpoint_of(role: &str, port: u16, database: &str) -> Endpoint {
     Endpoint {
         role: role.into(),
         host: "127.0.0.1".into(),
         port,
-        database: "merge".into(),
+        database: database.into(),
         user: milestream_cluster::SUPERUSER.into(),
         password: String::new().into(),
         tls: TlsMode::Disable,
@@ -115,7 +120,8 @@ fn endpoint(role: &str, port: u16) -> Endpoint {
     }
 }
 
-fn stream() -> Stream {
+/// The stream of the people table.
+pub(crate) fn stream() -> Stream {
     let column = |(name, size, nullable): (&str, u32, bool)| Column {
         name: name.into(),
         column_type: if size == 0 { ColumnType::Date } else { ColumnType::VarChar { max_size: Some(size) } },
@@ -128,10 +134,23 @@ fn stream() -> Stream {
 
 /// Runs statements on a server's `merge` database.
 pub async fn execute(server: &Server, statements: &str) {
+    execute_in(server, "merge", statements).await;
+}
+
+/// Runs statements in a database.
+pub(crate) async fn execute_in(server: &Server, database: &str, statements: &str) {
     let mut connection =
-        PgConnection::connect_with(&server.connect_options("merge")).await.expect("a connection");
+        PgConnection::connect_with(&server.connect_options(database)).await.expect("a connection");
     let done = sqlx::raw_sql(AssertSqlSafe(statements.to_owned())).execute(&mut connection).await;
     done.unwrap_or_else(|error| panic!("{statements}: {error}"));
+}
+
+/// One number from a database.
+pub(crate) async fn number(server: &Server, database: &str, question: &str) -> i64 {
+    let mut connection =
+        PgConnection::connect_with(&server.connect_options(database)).await.expect("a connection");
+    let answer = sqlx::query_scalar(AssertSqlSafe(question.to_owned())).fetch_one(&mut connection).await;
+    answer.unwrap_or_else(|error| panic!("{question}: {error}"))
 }
 
 /// The forensic table with its six indexes: of a hundred keys 24 have a closed version of batch 1 and, except for
