@@ -13,7 +13,7 @@ const KEYS_FULL: u64 = 5_000_000;
 #[derive(Clone, Debug, Parser)]
 #[command(name = "compare")]
 pub struct Arguments {
-    /// Measure 5 million keys, and 1 million against 10 million; about two hours and 40 GB of disk.
+    /// Measure 5 million keys, and 1 million against 10 million: some hours, and 40 GB of disk.
     #[arg(long)]
     pub full: bool,
     /// Keys of the table instead of 1 million; for trying the comparison out.
@@ -59,18 +59,20 @@ pub enum Act {
     Load,
     /// Peak memory.
     Memory,
+    /// Pictures of how the cost of a seed grows.
+    Pictures,
     /// A sync with nothing new.
     Idle,
-    /// The same over a link that is 50 ms long.
-    Link,
     /// An increment against the seed, and on a large table against a small one.
     Increment,
+    /// A seed and an increment over a link that is 50 ms long.
+    Link,
     /// A large increment, by each way to read it.
     Strategies,
     /// Two processes on one seed.
     Join,
-    /// Pictures of how cost grows.
-    Plots,
+    /// A picture of how the cost of an increment grows.
+    Changes,
 }
 
 /// Where the servers of a run keep their data.

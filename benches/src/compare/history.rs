@@ -65,25 +65,17 @@ impl People {
     /// One more batch, which replaces `rows` records spread over the whole table: their versions are closed in place,
     /// new ones appended. The number of records it did replace.
     pub(crate) async fn replace(&self, primary: &Server, rows: u64) -> u64 {
+        self.replace_among(primary, rows, self.keys).await
+    }
+
+    /// The same, of the first `keys` keys alone: what a batch does to a small table, done to a large one.
+    pub(crate) async fn replace_among(&self, primary: &Server, rows: u64, keys: u64) -> u64 {
         let batch = self.newest() + 1;
-        let keys = self.keys;
-        // Of each hundred keys so many; or, where that would be less than ten, one of so many.
-        let of_hundred = rows * 100 / keys;
-        let (first, stride) = match of_hundred {
-            0..10 => {
-                let stride = (keys / rows.max(1)).max(1);
-                (1 + u64::from(batch.unsigned_abs()) * 7919 % stride, stride)
-            }
-            _ => (1, 1),
-        };
-        let share = if stride == 1 { of_hundred } else { 100 };
-        let series = format!(
-            "(select i from generate_series({first}::int8, {keys}, {stride}) i where (i * 37 + {batch}) % 100 < {share}) i"
-        );
+        let numbers = spread(rows, keys, batch);
         let statement = format!(
-            "with closed as (update {TABLE} t set ds_surf_batch_out = {batch} - 1 from {series} \
+            "with closed as (update {TABLE} t set ds_surf_batch_out = {batch} - 1 from {numbers} \
                where t.id = {KEY} and t.ds_surf_batch_out = 2147483647 returning 1), \
-             opened as (insert into {TABLE} {} from (select {batch} b, i.i from {series}) s returning 1) \
+             opened as (insert into {TABLE} {} from (select {batch} b, i.i from {numbers}) s returning 1) \
              insert into hub_batch_metrics select 'store1', {batch}, now(), now(), 'committed', \
                (select count(*) from opened), (select count(*) from closed), 0, null, null",
             self.versions("2147483647")
@@ -153,6 +145,20 @@ impl People {
     fn indexes(&self) -> impl Iterator<Item = String> {
         forensic_indexes(TABLE).into_iter().map(|index| format!("{index};"))
     }
+}
+
+/// About `rows` numbers of the first `keys`, spread over them; others for each batch. Of each hundred so many; or, where
+/// that would be less than ten, one of so many.
+fn spread(rows: u64, keys: u64, batch: i32) -> String {
+    let of_hundred = rows * 100 / keys.max(1);
+    if of_hundred >= 10 {
+        return format!(
+            "(select i from generate_series(1::int8, {keys}) i where (i * 37 + {batch}) % 100 < {of_hundred}) i"
+        );
+    }
+    let stride = (keys / rows.max(1)).max(1);
+    let first = 1 + u64::from(batch.unsigned_abs()) * 7919 % stride;
+    format!("(select i from generate_series({first}::int8, {keys}, {stride}) i) i")
 }
 
 /// The key of number `i`.

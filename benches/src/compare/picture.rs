@@ -47,13 +47,15 @@ impl Chart {
             values.fold(f64::MIN_POSITIVE, f64::max) * HEADROOM
         };
         let mut chart = ChartBuilder::on(area)
-            .caption(&self.title, ("sans-serif", 18))
+            .caption(&self.title, ("sans-serif", 24))
             .margin(12)
             .x_label_area_size(42)
             .y_label_area_size(58)
             .build_cartesian_2d(0.0..greatest(|point| point.0), 0.0..greatest(|point| point.1))?;
         chart
             .configure_mesh()
+            .axis_desc_style(("sans-serif", 16))
+            .label_style(("sans-serif", 15))
             .x_desc(&self.across)
             .y_desc(&self.up)
             .x_label_formatter(&|value| short(*value))
@@ -68,6 +70,7 @@ impl Chart {
         }
         chart
             .configure_series_labels()
+            .label_font(("sans-serif", 16))
             .position(SeriesLabelPosition::UpperLeft)
             .background_style(WHITE.mix(0.8))
             .border_style(BLACK)

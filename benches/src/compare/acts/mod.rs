@@ -45,6 +45,7 @@ async fn one(act: Act, stage: &Stage, report: &mut Report) -> Result<(), String>
         Act::Kill => Box::pin(chunks::kill(stage, report)).await,
         Act::Load => Box::pin(load::on_primary(stage, report)).await,
         Act::Memory => Box::pin(memory::peak(stage, report)).await,
+        Act::Pictures => Box::pin(pictures::of_seeds(stage, report)).await,
         Act::Idle => Box::pin(quiet::nothing_new(stage, report)).await,
         Act::Link => Box::pin(link::far(stage, report)).await,
         Act::Increment => Box::pin(increment::against_seed(stage, report)).await,
@@ -54,7 +55,7 @@ async fn one(act: Act, stage: &Stage, report: &mut Report) -> Result<(), String>
             report.mark(Mark::not_measured("two processes of one stream against one of two", why, 1.1, " ×"));
             Ok(())
         }
-        Act::Plots => Box::pin(pictures::draw(stage, report)).await,
+        Act::Changes => Box::pin(pictures::of_increments(stage, report)).await,
     }
 }
 

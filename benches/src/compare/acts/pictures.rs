@@ -18,11 +18,11 @@ const STREAMS: [u32; 3] = [1, 2, 4];
 /// One of so many rows is replaced.
 const CHANGES: [u64; 4] = [1000, 100, 20, 10];
 
-pub(super) async fn draw(stage: &Stage, report: &mut Report) -> Result<(), String> {
+/// Seeds by rows, width and streams; before any increment has made a table longer than the others.
+pub(super) async fn of_seeds(stage: &Stage, report: &mut Report) -> Result<(), String> {
     rows(stage, report).await?;
     width(stage, report).await?;
-    streams(stage, report).await?;
-    changes(stage, report).await
+    streams(stage, report).await
 }
 
 /// Points of two lines: Milestream, and COPY into COPY by hand.
@@ -100,7 +100,8 @@ async fn streams(stage: &Stage, report: &mut Report) -> Result<(), String> {
     finish(ours_alone(title, "parallelism", points), "streams", stage, report)
 }
 
-async fn changes(stage: &Stage, report: &mut Report) -> Result<(), String> {
+/// Increments by what changed.
+pub(super) async fn of_increments(stage: &Stage, report: &mut Report) -> Result<(), String> {
     let people = stage.headline().await;
     let secondary = stage.live(&people);
     stage.seed(&secondary, &people, &[]).await?;
