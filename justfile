@@ -22,9 +22,14 @@ simulate *ARGS:
 planted *ARGS:
     cargo run --release -p milestream-simulation -- planted {{ARGS}}
 
-# Benchmarks: a seed against a hand-written COPY pipe, and the worker's memory.
+# Criterion's baselines: planning and the copy path, a seed against a hand-written COPY pipe, the worker's memory.
 bench *ARGS:
     cargo bench -p milestream-benches {{ARGS}}
+
+# Milestream against other ways to copy a table, and against its marks: 1 M rows; `--full` has 5 M and 10 M.
+bench-compare *ARGS:
+    cargo build --release -p milestream-worker -p milestream-benches --bin milestream --bin compare
+    "${CARGO_TARGET_DIR:-target}/release/compare" {{ARGS}}
 
 # Formatting, clippy, docs and, where it is installed, cargo-deny.
 lint:
