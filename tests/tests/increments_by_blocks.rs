@@ -218,6 +218,59 @@ async fn one_that_ended_anywhere_goes_on_where_it_stood() {
     }
 }
 
+#[tokio::test]
+async fn versions_that_landed_twice_with_other_contents_are_counted() {
+    for holding in BOTH {
+        let (mut world, jobs) = seeded(Table::people()).await;
+        let job = jobs.into_iter().find(|job| job.holding == holding).unwrap();
+        // One in four has moved to the end by now, and there is no room before it.
+        world.commit(updates("people", 0..400, "changed")).await;
+        let table = world.primary_table("people");
+        let backfill = format!(
+            "update {table} set town = 'filled in' where ds_surf_batch_in = 2 and id % 4 = 0 \
+             and ctid < (select ctid from {table} where ds_surf_batch_in = 2 order by ctid offset 40 limit 1)"
+        );
+        let tape = Arc::new(Tape::default());
+        let script = world.script_from(&[Step::ChunkCommitted], 9, vec![backfill]);
+        let observer = Observers::default().and(script.clone()).and(tape.clone());
+        world.sync_with(&job, Until::OneSync, Arc::new(observer)).await.unwrap();
+        assert_eq!(script.left().await, 0);
+        let replanned = tape.notices(NoticeKind::Replanned);
+        assert!(replanned.len() == 1 && replanned[0].contains("landed twice"), "{replanned:?}");
+    }
+}
+
+#[tokio::test]
+async fn datasets_of_one_stream_are_read_each_in_its_own_way() {
+    let mut world =
+        World::new(vec![Table::named_people("a_staff"), Table::people()]).await.with_tuning(|tuning| {
+            tuning.seed_chunk_rows = 1_000;
+            tuning.max_delete_fraction = 1.0;
+        });
+    world.commit(inserts("people", 0..20_000)).await;
+    world.commit(inserts("a_staff", 0..3_000)).await;
+    let jobs: Vec<_> = BOTH.map(|holding| world.job(&format!("Edge{holding:?}"), holding)).into();
+    for job in &jobs {
+        world.sync(job).await.unwrap();
+    }
+    world.execute("primary", "analyze".to_owned()).await;
+    let mut change = updates("a_staff", 0..2_500, "changed");
+    change.extend(updates("people", 0..15_000, "changed"));
+    world.commit(change).await;
+    for job in &jobs {
+        let tape = Arc::new(Tape::default());
+        world.sync_with(job, Until::OneSync, tape.clone()).await.unwrap();
+        world.assert_holds(job, 3).await;
+        assert_eq!(tape.count(Step::Swept), 1, "people by blocks");
+        let chunks = tape.chunks(Step::ChunkCommitted);
+        assert!(chunks.len() > 10, "people in blocks and the staff in pieces: {chunks:?}");
+        let mut told_apart = chunks.clone();
+        told_apart.sort_unstable();
+        told_apart.dedup();
+        assert_eq!(told_apart.len(), chunks.len(), "{chunks:?}");
+    }
+}
+
 /// Whether an increment was read by blocks: only then there is a sweep.
 async fn is_swept(world: &World, job: &Job) -> bool {
     let tape = Arc::new(Tape::default());

@@ -44,6 +44,7 @@ pub struct Keys {
     #[arg(long, env = "MILESTREAM_SEED_STRATEGY", value_name = "STRATEGY")]
     pub seed_strategy: Option<SeedStrategy>,
     /// How an increment is read; `auto` takes blocks where it is a large part of its table, else the order of the keys.
+    /// What has no blocks, or was disturbed while they were read, goes by keys in any case.
     #[arg(long, env = "MILESTREAM_INCREMENT_STRATEGY", value_name = "STRATEGY")]
     pub increment_strategy: Option<IncrementStrategy>,
     /// How a seed is checked before it becomes visible: rows counted and held against the primary's metrics, digests of

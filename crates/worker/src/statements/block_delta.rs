@@ -58,24 +58,25 @@ pub(crate) fn sweep(pair: &Pair, range: BatchRange, local: LocalBatch) -> String
     copy_out(pair, &milestones, local, &format!("{} v", pair.primary_table), &condition)
 }
 
-/// The ledger, as [`super::delta::ledger`] has it, and the rows that chunks and sweep must have brought, each once.
+/// The ledger, as [`super::delta::ledger`] has it, and the rows that chunks and sweep must have brought, each once; all in
+/// one pass, since so large a delta has no use for its indexes.
 pub(crate) fn ledger(pair: &Pair, range: BatchRange) -> String {
-    let opened = match pair.holding {
-        Holding::LiveOnly => format!("{} and v.{BATCH_OUT} >= {}", opened(range), range.through()),
-        Holding::Mirror => opened(range),
+    let (x, y) = (range.after(), range.through());
+    let (opened, of_before) = (opened(range), closed_of_before(range));
+    let closed = format!("v.{BATCH_OUT} >= {x} and v.{BATCH_OUT} < {y}");
+    let landing = match pair.holding {
+        Holding::LiveOnly => format!("{opened} and v.{BATCH_OUT} >= {y}"),
+        Holding::Mirror => opened.clone(),
     };
-    let count =
-        |condition: &str| format!("(select count(*) from {} v where {condition})", pair.primary_table);
     format!(
-        "{}, ({} + {})::text",
-        super::delta::ledger(pair, range),
-        count(&opened),
-        count(&closed_of_before(range))
+        "select (count(*) filter (where {opened}))::text, (count(*) filter (where {closed}))::text, \
+         (count(*) filter (where ({landing}) or ({of_before})))::text from {} v where ({opened}) or ({closed})",
+        pair.primary_table
     )
 }
 
 /// Brings what has landed into the staging table, each version once, and a deletion only where no upsert has its key.
-/// One row: versions that landed, rows that are staged.
+/// One row: rows that landed, versions among them, rows that are staged.
 pub(crate) fn settle(pair: &Pair) -> String {
     let (landing, staging) = (ident(&pair.names.landing), ident(&pair.names.staging));
     let version = match pair.holding {
@@ -83,20 +84,23 @@ pub(crate) fn settle(pair: &Pair) -> String {
         Holding::Mirror => REMOTE_IN,
     };
     let once = list(pair.key_names().chain([version]));
-    let replaced = match pair.holding {
+    let names = staged_names(pair);
+    let given = prefixed("o", names.iter().copied());
+    // Two branches: under an OR the planner would look each deletion up by itself.
+    let settled = match pair.holding {
         Holding::LiveOnly => format!(
-            " where o.{IUD} = 'U' or not exists (select 1 from once u where u.{IUD} = 'U' and {})",
+            "select {given} from once o where o.{IUD} = 'U' union all \
+             select {given} from once o where o.{IUD} = 'D' \
+             and not exists (select 1 from once u where u.{IUD} = 'U' and {})",
             equal_keys("u", "o", pair.key_names())
         ),
-        Holding::Mirror => String::new(),
+        Holding::Mirror => format!("select {given} from once o"),
     };
-    let names = staged_names(pair);
     format!(
         "with once as materialized (select distinct on ({once}) * from {landing}), \
-         staged as (insert into {staging} ({}) select {} from once o{replaced} returning 1) \
-         select (select count(*) from once)::text, (select count(*) from staged)::text",
+         staged as (insert into {staging} ({}) {settled} returning 1) \
+         select (select count(*) from {landing})::text, (select count(*) from once)::text, (select count(*) from staged)::text",
         list(names.iter().copied()),
-        prefixed("o", names.iter().copied())
     )
 }
 

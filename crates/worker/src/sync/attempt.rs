@@ -7,7 +7,7 @@ use std::time::Instant;
 use super::copying::{Plan, copy_all};
 use super::ground::Ground;
 use super::leading::Leadership;
-use super::planning::{self, Decision, Draft};
+use super::planning::{self, Decision, Draft, Former};
 use super::retry::Budget;
 use super::sessions::Sessions;
 use super::{Outcome, Until, gathering, landing, merging, storing};
@@ -93,7 +93,7 @@ async fn next_plan(
             }
             Some(moved) => {
                 ground.notice(NoticeKind::Replanned, format!("{moved}; the sync is planned anew"));
-                replan(ground, &plan, secondary).await?
+                replan(ground, &plan, false, secondary).await?
             }
         })
     } else {
@@ -198,7 +198,7 @@ async fn bring_home(
                     false => "the increment is read in the order of its keys instead",
                 };
                 ground.notice(NoticeKind::Replanned, format!("{error}; {next}"));
-                plan = Arc::new(replan(ground, &plan, secondary).await?);
+                plan = Arc::new(replan(ground, &plan, true, secondary).await?);
                 report_plan(ground, &plan, secondary, budget).await?;
             }
             Err(error) => return Err(error),
@@ -216,27 +216,32 @@ fn is_replanned(error: &Error, plan: &Plan) -> bool {
 }
 
 /// A new plan for the same sync: X of a seed is chosen anew, and Y of an increment; the local batch stays where it can.
-async fn replan(ground: &Ground, old: &Plan, secondary: &mut Session) -> Result<Plan> {
+async fn replan(ground: &Ground, old: &Plan, was_disturbed: bool, secondary: &mut Session) -> Result<Plan> {
     // An error may have left a transaction of the leader's own open.
     secondary.rollback().await?;
     let mut row = streams::load(secondary, &ground.tables, &ground.stream).await?;
     row.flight = None;
     let mut primary = old.sessions.reader(ground, &old.upstream, "plan").await?;
+    let former = Former { flight: &old.flight, was_disturbed };
     let decision =
-        planning::decide(&ground.job, &old.upstream, &mut primary, secondary, &row, Some(&old.flight))
-            .await?;
+        planning::decide(&ground.job, &old.upstream, &mut primary, secondary, &row, Some(former)).await?;
+    let Decision::Sync(draft) = decision else { return Err(gone(&primary, old)) };
     old.sessions.keep_reader(primary);
-    let Decision::Sync(draft) = decision else {
-        return Err(Error::invariant(
-            "a sync that was planned anew",
-            "the primary has no committed batch any more",
-        ));
-    };
     let generation = old.generation + 1;
     storing::store(ground, &old.lease, secondary, &draft, generation, Some(old.flight.local)).await?;
     let Draft { flight, pairs, .. } = *draft;
     let (lease, upstream, sessions) = (old.lease.clone(), old.upstream.clone(), Arc::clone(&old.sessions));
     Ok(Plan { flight, pairs, generation, lease, upstream, sessions })
+}
+
+/// The batch that a sync was going to is not there any more, nor any other to go to.
+fn gone(primary: &Session, old: &Plan) -> Error {
+    let (endpoint, batch) = (primary.endpoint.to_string(), old.flight.to);
+    if primary.facts.in_recovery {
+        return Error::Lagging { endpoint, batch };
+    }
+    let watermark = old.flight.from.unwrap_or(batch);
+    Error::PrimaryReset { endpoint, watermark, seen: format!("batch {batch} is gone from batch_metrics") }
 }
 
 async fn fly(ground: &Arc<Ground>, plan: &Arc<Plan>, secondary: &mut Session) -> Result<()> {

@@ -9,7 +9,7 @@ use milestream_core::chunk::{ChunkBounds, DeltaPosition, DeltaRange};
 use milestream_core::milestone::PrimaryBatch;
 
 use super::ground::Ground;
-use super::job::Upstream;
+use super::job::{Upstream, VerifySeed};
 use super::sessions::Sessions;
 use crate::error::{Error, Result};
 use crate::observer::{Happening, Step};
@@ -135,7 +135,13 @@ impl Copying<'_> {
         self.open_read(&claimed, &expectation).await?;
         // Counted in the sweep's own snapshot: it is the last that the increment takes.
         let found = match (plan.flight.range(), &claimed.bounds) {
-            (Some(range), ChunkBounds::Sweep) => Some(self.found(&block_delta::ledger(pair, range)).await?),
+            (Some(range), ChunkBounds::Sweep) => {
+                let question = match self.ground.job.tuning.verify_seed {
+                    VerifySeed::Off => delta::ledger(pair, range),
+                    VerifySeed::Count | VerifySeed::Content => block_delta::ledger(pair, range),
+                };
+                Some(self.found(&question).await?)
+            }
             _ => None,
         };
         self.secondary.begin().await?;

@@ -100,8 +100,15 @@ async fn age_of_newest(job: &Job, upstream: &Upstream) -> Result<Option<f64>> {
     Ok(batches.last().map(|batch| batch.age_seconds))
 }
 
-/// Decides what the next sync is. Reads both sides, writes nothing. `former` is the plan that did not come out right,
-/// where this one takes its place.
+/// The plan whose place another one takes.
+#[derive(Clone, Copy)]
+pub(crate) struct Former<'a> {
+    pub(crate) flight: &'a Flight,
+    /// Whether its blocks did not hold still, so that an increment has to be read in the order of its keys.
+    pub(crate) was_disturbed: bool,
+}
+
+/// Decides what the next sync is. Reads both sides, writes nothing.
 ///
 /// # Errors
 /// `PrimaryReset`, `Schema`, `Encodings`, `MissingTable`, `MissingRight`, `Unlockable`.
@@ -111,7 +118,7 @@ pub(crate) async fn decide(
     primary: &mut Session,
     secondary: &mut Session,
     row: &StreamRow,
-    former: Option<&Flight>,
+    former: Option<Former<'_>>,
 ) -> Result<Decision> {
     compare_encodings(primary, secondary)?;
     let metrics = metrics_table(&upstream.platform);
@@ -379,10 +386,10 @@ async fn draft(
     target: Target,
     pairs: Vec<Pair>,
     tables: &[Table],
-    former: Option<&Flight>,
+    former: Option<Former<'_>>,
 ) -> Result<Box<Draft>> {
     let is_seed = target.from.is_none();
-    let mut chunks = Vec::new();
+    let mut planned = Vec::new();
     let mut relations = Vec::new();
     for (pair, table) in pairs.iter().zip(tables) {
         let mut relation = relation(pair, table.kind.is_lockable());
@@ -393,19 +400,18 @@ async fn draft(
                     range: BatchRange::new(from, target.to),
                     rows_recorded: target.rows_recorded,
                     strategy: match former {
-                        None => job.tuning.increment_strategy,
-                        Some(_) => IncrementStrategy::Keys,
+                        Some(former) if former.was_disturbed => IncrementStrategy::Keys,
+                        _ => job.tuning.increment_strategy,
                     },
                 };
                 increment.chunks(job, primary, pair, table, &mut relation).await?
             }
         };
         let dataset = &pair.dataset;
-        chunks.extend(bounds.into_iter().map(|bounds| PlannedChunk { dataset: dataset.clone(), bounds }));
+        planned.extend(bounds.into_iter().map(|bounds| PlannedChunk { dataset: dataset.clone(), bounds }));
         relations.push(relation);
     }
-    // Sweeps come last: they are opened when everything else is durable.
-    chunks.sort_by_key(|chunk| chunk.bounds == ChunkBounds::Sweep);
+    planned.sort_by_key(|chunk| place(&chunk.bounds));
     let (rows_estimated, bytes_estimated) = estimates(&target, tables);
     let flight = Flight {
         from: target.from,
@@ -422,22 +428,32 @@ async fn draft(
         recorded: target.recorded,
         rows_estimated,
         started_us: match former {
-            Some(former) => former.started_us,
+            Some(former) => former.flight.started_us,
             None => now_us(secondary).await?,
         },
-        retries: former.map_or(0, |former| former.retries),
-        plans: former.map_or(0, |former| former.plans) + 1,
+        retries: former.map_or(0, |former| former.flight.retries),
+        plans: former.map_or(0, |former| former.flight.plans) + 1,
         shapes: pairs.iter().map(|pair| (pair.dataset.clone(), pair.shape())).collect(),
     };
     let missing_indexes = tables.iter().flat_map(|table| missing_indexes(table, is_seed)).collect();
     Ok(Box::new(Draft {
         flight,
         pairs,
-        chunks,
+        chunks: planned,
         remaining: target.remaining,
         bytes_estimated,
         missing_indexes,
     }))
+}
+
+/// Sweeps come last: they are opened when everything else is durable. A stream in the order of keys is cut as it is
+/// received, in steps of as many chunks as there are datasets (`chunks::follow`), and so comes behind all blocks.
+fn place(bounds: &ChunkBounds) -> u8 {
+    match bounds {
+        ChunkBounds::Blocks(_) | ChunkBounds::Keys(_) => 0,
+        ChunkBounds::Delta(_) => 1,
+        ChunkBounds::Sweep => 2,
+    }
 }
 
 /// The relation of a dataset's reads, without files to compare.

@@ -40,6 +40,10 @@ pub(crate) async fn store(
     }
     if let Some(former) = former.filter(|former| *former != flight.local) {
         batches::forget(secondary, tables, stream, former).await?;
+        for pair in draft.pairs.iter().filter(|_| !flight.is_seed()) {
+            let clear = merge::clear_staged(pair, former);
+            secondary.execute("clearing what the former batch staged", clear).await?;
+        }
     }
     if flight.is_seed() {
         // A mirror that is seeded again takes its batch over from its former life.

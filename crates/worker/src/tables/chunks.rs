@@ -245,20 +245,30 @@ pub(crate) async fn record_found(
     session.run("recording the ledger", query).await.map(|_| ())
 }
 
-/// Rows that the chunks of a dataset must have brought; `None` where it is not read by blocks.
-pub(crate) async fn rows_expected(
+/// What an increment's sweep says of a dataset that is read by blocks and counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Counted {
+    /// Versions that must have landed.
+    pub(crate) versions: i64,
+    /// Rows of the sweep itself; a chunk may have brought any of them before.
+    pub(crate) swept: i64,
+}
+
+/// What the sweep of a dataset counted; `None` where there was none, or nothing was to be counted.
+pub(crate) async fn counted(
     session: &mut Session,
     tables: &ControlTables,
     scope: &ChunkScope,
     dataset: &str,
-) -> Result<Option<i64>> {
+) -> Result<Option<Counted>> {
     let question = format!(
-        "select max(rows_expected) from {} where stream_key = $1 and generation = $2 and dataset = $3",
+        "select rows_expected, rows from {} \
+         where stream_key = $1 and generation = $2 and dataset = $3 and rows_expected is not null",
         tables.sync_chunk
     );
     let query = sqlx::query(assembled(question)).bind(&scope.stream).bind(scope.generation).bind(dataset);
     let row = session.row("reading how many rows must have landed", query).await?;
-    Ok(row.and_then(|row| row.get(0)))
+    Ok(row.map(|row| Counted { versions: row.get(0), swept: row.get(1) }))
 }
 
 /// What the ledger found over all datasets: versions opened and closed, each dataset's lowest finding counting.
