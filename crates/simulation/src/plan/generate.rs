@@ -102,7 +102,8 @@ impl Author<'_> {
             history,
             schedule,
         };
-        if plan.has(FaultKind::UpdateInPlace) {
+        let is_rewritten = plan.has(FaultKind::VacuumFull) || plan.has(FaultKind::RewritingAlter);
+        if plan.has(FaultKind::UpdateInPlace) || (is_rewritten && self.chance(80)) {
             self.fill_blocks(&mut plan);
         }
         // Rewrites are to be noticed by the file, and another history by its batches, not by the count that they may upset
@@ -123,7 +124,7 @@ impl Author<'_> {
     }
 
     /// What is updated in place moves to another block only where its own is full, and there are other blocks only where
-    /// rows are wide.
+    /// rows are wide. A rewrite moves rows into the room of dead ones only where no room is kept free.
     fn fill_blocks(&mut self, plan: &mut Plan) {
         for at in 0..plan.datasets.len() {
             self.widen(plan, at);
