@@ -84,10 +84,7 @@ fn tell(kinds: &[(&str, &Both)], report: &mut Report) {
     for (name, both) in kinds {
         let ratios = both.far.map(|seconds| seconds - allowed).per_pair(&both.near);
         let beyond = (both.far.median() - both.near.median()) / (2.0 * ONE_WAY.as_secs_f64());
-        let shown = format!(
-            "{}; in round trips, {beyond:.0} more than local",
-            ratios.text(2, " × after 8 round trips")
-        );
+        let shown = format!("{}; it took {beyond:.0} round trips longer", ratios.text(2, " ×"));
         let what = format!("{name} over a link of 50 ms against local, less 8 round trips");
         report.mark(Mark::measured(what, ratios.median(), shown, 1.3, " ×"));
     }
