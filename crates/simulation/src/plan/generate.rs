@@ -9,8 +9,8 @@ use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
 use super::names::{COLUMNS, DATASETS, STORES};
 use super::values::{KEY_KINDS, KINDS, Kind};
 use super::{
-    Change, ColumnPlan, DatasetPlan, Keeps, Plan, PlanTree, PrimaryPlan, SecondaryPlan, Strategy, Verify,
-    Writer,
+    Act, Change, ColumnPlan, Cue, DatasetPlan, Keeps, Plan, PlanTree, PrimaryPlan, SecondaryPlan, Strategy,
+    Verify, What, Writer,
 };
 use crate::fault::FaultKind;
 
@@ -108,14 +108,16 @@ impl Author<'_> {
         }
         // Rewrites are to be noticed by the file, and another history by its batches, not by the count that they may upset
         // as well.
-        let by_count_too = [FaultKind::VacuumFull, FaultKind::RewritingAlter, FaultKind::PrimaryRestored];
-        if by_count_too.into_iter().any(|kind| plan.has(kind)) {
+        let is_restored = plan.has(FaultKind::PrimaryRestored);
+        let goes_below = is_restored && goes_below_what_is_read(&plan.schedule);
+        if is_rewritten || goes_below {
             for secondary in &mut plan.secondaries {
                 secondary.verify = if self.chance(70) { Verify::Off } else { secondary.verify };
             }
         }
         // What moves open versions, or removes closed ones, in mid-seed is noticed by counting alone.
-        if plan.has(FaultKind::UpdateInPlace) || plan.has(FaultKind::HistoryPruned) {
+        let is_moved = plan.has(FaultKind::UpdateInPlace) || (is_restored && !goes_below);
+        if is_moved || plan.has(FaultKind::HistoryPruned) {
             for secondary in plan.secondaries.iter_mut().filter(|secondary| secondary.verify == Verify::Off) {
                 secondary.verify = Verify::Count;
             }
@@ -246,4 +248,21 @@ impl Author<'_> {
             max_rows_per_sync: self.weighted(&[(6, 1_000_000), (1, 20), (1, 1)]),
         }
     }
+}
+
+/// Whether a primary is only restored where no batch came after the one that is read: within the first sync that is
+/// disturbed, which begins at the newest. Restored to that batch or a later one it opens versions again that a chunk left
+/// to the sweep.
+fn goes_below_what_is_read(schedule: &[Act]) -> bool {
+    let is_restored =
+        |cue: &Cue| matches!(&cue.what, What::Fault(fault) if fault.kind == FaultKind::PrimaryRestored);
+    let mut disturbed = schedule.iter().filter_map(|act| match act {
+        Act::Sync { cues, .. } if !cues.is_empty() => Some(cues),
+        _ => None,
+    });
+    let first = disturbed.next().is_some_and(|cues| {
+        let place = (cues[0].at, cues[0].nth);
+        is_restored(&cues[0]) && cues.iter().all(|cue| (cue.at, cue.nth) == place)
+    });
+    first && !disturbed.flatten().any(is_restored)
 }
