@@ -1,14 +1,14 @@
 //! What the catalog says of a table: columns, types, keys, indexes, leaves and files.
 
+use serde::Deserialize;
 use sqlx::Row;
-use sqlx::postgres::PgRow;
 
 use super::Session;
-use super::sql::ident;
+use super::sql::{ident, literal};
 use crate::error::{Error, Result};
 
 /// A relation as the catalog has it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 pub(crate) struct Table {
     pub(crate) oid: u32,
     pub(crate) schema: String,
@@ -25,28 +25,23 @@ pub(crate) struct Table {
 }
 
 /// What kind of relation a name stands for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 pub(crate) enum RelationKind {
+    #[serde(rename = "r")]
     Table,
+    #[serde(rename = "p")]
     Partitioned,
+    #[serde(rename = "v")]
     View,
+    #[serde(rename = "m")]
     MaterializedView,
+    #[serde(rename = "f")]
     Foreign,
+    #[serde(other)]
     Other,
 }
 
 impl RelationKind {
-    fn parse(relkind: &str) -> RelationKind {
-        match relkind {
-            "r" => RelationKind::Table,
-            "p" => RelationKind::Partitioned,
-            "v" => RelationKind::View,
-            "m" => RelationKind::MaterializedView,
-            "f" => RelationKind::Foreign,
-            _ => RelationKind::Other,
-        }
-    }
-
     /// Whether `LOCK TABLE` can be used before a read.
     pub(crate) fn is_lockable(self) -> bool {
         matches!(self, RelationKind::Table | RelationKind::Partitioned)
@@ -65,7 +60,7 @@ impl RelationKind {
 }
 
 /// A column as the catalog has it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub(crate) struct Column {
     pub(crate) name: String,
     /// The type as SQL writes it, modifiers included.
@@ -83,7 +78,7 @@ pub(crate) struct Column {
 }
 
 /// An index as the catalog has it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub(crate) struct Index {
     pub(crate) name: String,
     pub(crate) columns: Vec<String>,
@@ -124,28 +119,44 @@ impl Table {
     }
 }
 
-const RELATION: &str = "select c.oid, n.nspname::text, c.relname::text, c.relkind::text, \
-     has_table_privilege(c.oid, 'select'), \
-     (select sum(greatest(l.reltuples, 0))::float8 from pg_class l where (l.oid = c.oid or l.oid in \
+/// SQL for the columns of an index `x`, in order; empty strings for expressions.
+const INDEX_COLUMNS: &str = "array_to_json(array(select coalesce(a.attname::text, '') \
+     from unnest(x.indkey[0:x.indnkeyatts - 1]) with ordinality k(attnum, at) \
+     left join pg_attribute a on a.attrelid = x.indrelid and a.attnum = k.attnum order by k.at))";
+
+/// SQL for a relation `c` of schema `n` as JSON, in the shape of [`Answer`].
+fn relation() -> String {
+    format!(
+        "json_build_object('readable', coalesce(has_table_privilege(c.oid, 'select'), false), \
+     'table', json_build_object('oid', c.oid::int8, 'schema', n.nspname, 'name', c.relname, 'kind', c.relkind::text, \
+     'rows_estimated', (select sum(greatest(l.reltuples, 0))::float8 from pg_class l where (l.oid = c.oid or l.oid in \
         (select relid from pg_partition_tree(c.oid) where isleaf)) and l.reltuples >= 0 and l.relkind <> 'p'), \
-     (select coalesce(sum(pg_relation_size(l.oid)), 0)::int8 from pg_class l where l.relkind in ('r', 'm') and \
-        (l.oid = c.oid or l.oid in (select relid from pg_partition_tree(c.oid) where isleaf))) \
-     from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = to_regclass($1)";
+     'bytes', (select coalesce(sum(pg_relation_size(l.oid)), 0)::int8 from pg_class l where l.relkind in ('r', 'm') and \
+        (l.oid = c.oid or l.oid in (select relid from pg_partition_tree(c.oid) where isleaf))), \
+     'columns', array_to_json(array(select json_build_object('name', a.attname, \
+           'sql_type', format_type(a.atttypid, a.atttypmod), 'nullable', not a.attnotnull, \
+           'collatable', a.attcollation <> 0, 'generated', a.attgenerated <> '' or a.attidentity = 'a', \
+           'binary', t.typsend <> 0 and t.typreceive <> 0 and t.typname !~ '^_?reg' and (t.oid < 16384 or t.typtype = 'e' \
+              or (t.typtype = 'b' and t.typelem = 0) or (t.typtype = 'd' and t.typbasetype < 16384)), \
+           'loose', coalesce((select not l.collisdeterministic from pg_collation l where l.oid = a.attcollation), false)) \
+        from pg_attribute a join pg_type t on t.oid = a.atttypid \
+        where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped order by a.attnum)), \
+     'primary_key', coalesce((select {INDEX_COLUMNS} from pg_index x where x.indrelid = c.oid and x.indisprimary), '[]'), \
+     'indexes', array_to_json(array(select json_build_object('name', i.relname, 'columns', {INDEX_COLUMNS}, \
+           'unique', x.indisunique and x.indpred is null, 'definition', pg_get_indexdef(x.indexrelid), \
+           'constraint', exists (select 1 from pg_constraint k where k.conindid = x.indexrelid)) \
+        from pg_index x join pg_class i on i.oid = x.indexrelid \
+        where x.indrelid = c.oid and x.indisvalid order by i.relname))))"
+    )
+}
 
-const COLUMNS: &str = "select a.attname::text, format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attcollation <> 0, \
-     a.attgenerated <> '' or a.attidentity = 'a', \
-     t.typsend <> 0 and t.typreceive <> 0 and t.typname !~ '^_?reg' and (t.oid < 16384 or t.typtype = 'e' \
-        or (t.typtype = 'b' and t.typelem = 0) or (t.typtype = 'd' and t.typbasetype < 16384)), \
-     coalesce((select not l.collisdeterministic from pg_collation l where l.oid = a.attcollation), false) \
-     from pg_attribute a join pg_type t on t.oid = a.atttypid \
-     where a.attrelid = $1 and a.attnum > 0 and not a.attisdropped order by a.attnum";
-
-const INDEXES: &str = "select i.relname::text, x.indisunique and x.indpred is null, x.indisprimary, \
-     pg_get_indexdef(x.indexrelid), \
-     exists (select 1 from pg_constraint k where k.conindid = x.indexrelid), \
-     array(select coalesce(a.attname::text, '') from unnest(x.indkey[0:x.indnkeyatts - 1]) with ordinality k(attnum, at) \
-        left join pg_attribute a on a.attrelid = x.indrelid and a.attnum = k.attnum order by k.at) \
-     from pg_index x join pg_class i on i.oid = x.indexrelid where x.indrelid = $1 and x.indisvalid order by i.relname";
+/// What the catalog answers of a relation.
+#[derive(Deserialize)]
+struct Answer {
+    /// Whether it may be read.
+    readable: bool,
+    table: Table,
+}
 
 /// Looks a table up by its unqualified name in the search path; `None` when there is none.
 ///
@@ -157,47 +168,48 @@ pub(crate) async fn find(session: &mut Session, name: &str) -> Result<Option<Tab
 
 /// Like [`find`], by a name that is quoted already and may be qualified.
 pub(crate) async fn find_quoted(session: &mut Session, quoted: &str) -> Result<Option<Table>> {
-    let row = session.row("looking a table up", sqlx::query(RELATION).bind(quoted)).await?;
-    let Some(row) = row else { return Ok(None) };
-    let oid = row.get::<sqlx::postgres::types::Oid, _>(0);
-    let mut table = Table {
-        oid: oid.0,
-        schema: row.get(1),
-        name: row.get(2),
-        kind: RelationKind::parse(row.get(3)),
-        columns: Vec::new(),
-        primary_key: Vec::new(),
-        indexes: Vec::new(),
-        rows_estimated: row.get(5),
-        bytes: row.get(6),
-    };
-    if !row.get::<bool, _>(4) {
-        return Err(Error::MissingRight {
-            endpoint: session.endpoint.to_string(),
-            user: session.endpoint.user.clone(),
-            privilege: "SELECT".into(),
-            table: table.qualified(),
-        });
-    }
-    let columns = session.rows("reading a table's columns", sqlx::query(COLUMNS).bind(oid)).await?;
-    table.columns = columns.iter().map(column).collect();
-    if matches!(table.kind, RelationKind::View | RelationKind::Foreign) && table.rows_estimated.is_none() {
-        table.rows_estimated = rows_planned(session, &table.qualified()).await?;
-    }
-    for row in session.rows("reading a table's indexes", sqlx::query(INDEXES).bind(oid)).await? {
-        let index = Index {
-            name: row.get(0),
-            columns: row.get(5),
-            unique: row.get(1),
-            definition: row.get(3),
-            constraint: row.get(4),
+    Ok(find_all(session, &[quoted.to_owned()]).await?.pop().flatten())
+}
+
+/// Looks tables up by their quoted names, in one round trip however many they are; in the order of the names.
+///
+/// # Errors
+/// `MissingRight` for the first that may not be read.
+pub(crate) async fn find_all(session: &mut Session, quoted: &[String]) -> Result<Vec<Option<Table>>> {
+    let names: Vec<_> = quoted.iter().map(|name| literal(name)).collect();
+    let question = format!(
+        "select (select {}::text from pg_class c join pg_namespace n on n.oid = c.relnamespace \
+         where c.oid = to_regclass(named.name)) \
+         from unnest(array[{}]::text[]) with ordinality named(name, at) order by at",
+        relation(),
+        names.join(", ")
+    );
+    let rows = session.ask("looking tables up", question).await?;
+    let mut tables = Vec::with_capacity(rows.len());
+    for row in rows {
+        let Some(text) = row.get::<Option<&str>, _>(0) else {
+            tables.push(None);
+            continue;
         };
-        if row.get::<bool, _>(2) {
-            table.primary_key = index.columns.clone();
+        let answer: Answer = serde_json::from_str(text).map_err(|error| {
+            Error::invariant("the catalog", format!("what it says of a table cannot be read: {error}"))
+        })?;
+        let mut table = answer.table;
+        if !answer.readable {
+            return Err(Error::MissingRight {
+                endpoint: session.endpoint.to_string(),
+                user: session.endpoint.user.clone(),
+                privilege: "SELECT".into(),
+                table: table.qualified(),
+            });
         }
-        table.indexes.push(index);
+        if matches!(table.kind, RelationKind::View | RelationKind::Foreign) && table.rows_estimated.is_none()
+        {
+            table.rows_estimated = rows_planned(session, &table.qualified()).await?;
+        }
+        tables.push(Some(table));
     }
-    Ok(Some(table))
+    Ok(tables)
 }
 
 /// Rows that the planner expects of a relation that has no statistics of its own.
@@ -211,36 +223,20 @@ async fn rows_planned(session: &mut Session, table: &str) -> Result<Option<f64>>
     Ok(plan.and_then(|plan| plan.pointer("/0/Plan/Plan Rows")?.as_f64()))
 }
 
-/// Like [`find`], for a table that must be there.
-pub(crate) async fn require(session: &mut Session, name: &str) -> Result<Table> {
-    let found = find(session, name).await?;
-    found.ok_or_else(|| Error::MissingTable { endpoint: session.endpoint.to_string(), table: ident(name) })
-}
-
-fn column(row: &PgRow) -> Column {
-    Column {
-        name: row.get(0),
-        sql_type: row.get(1),
-        nullable: !row.get::<bool, _>(2),
-        collatable: row.get(3),
-        generated: row.get(4),
-        binary: row.get(5),
-        loose: row.get(6),
-    }
-}
-
 /// The leaves of a table or partitioned table, each with its file and its size in blocks.
 ///
 /// Children by plain inheritance count as leaves too: a SELECT from the parent would read them.
 pub(crate) async fn leaves(session: &mut Session, table: &Table) -> Result<Vec<Leaf>> {
-    let question = "with recursive tree(oid) as (select $1::oid union select i.inhrelid from pg_inherits i join tree on i.inhparent = tree.oid) \
+    let question = format!(
+        "with recursive tree(oid) as (select {}::oid union select i.inhrelid from pg_inherits i join tree on i.inhparent = tree.oid) \
          select c.oid, n.nspname::text, c.relname::text, coalesce(pg_relation_filenode(c.oid), 0)::text, \
          (pg_relation_size(c.oid) / current_setting('block_size')::int8)::int8, \
          case when c.reltuples >= 0 then c.reltuples::float8 end, c.relkind::text, has_table_privilege(c.oid, 'select') \
          from tree join pg_class c on c.oid = tree.oid join pg_namespace n on n.oid = c.relnamespace \
-         where c.relkind <> 'p' order by c.oid";
-    let oid = sqlx::postgres::types::Oid(table.oid);
-    let rows = session.rows("reading a table's leaves", sqlx::query(question).bind(oid)).await?;
+         where c.relkind <> 'p' order by c.oid",
+        table.oid
+    );
+    let rows = session.ask("reading a table's leaves", question).await?;
     rows.iter()
         .map(|row| {
             let qualified = format!("{}.{}", ident(row.get(1)), ident(row.get(2)));

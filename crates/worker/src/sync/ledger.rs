@@ -9,8 +9,8 @@ use crate::error::{Error, Result};
 use crate::observer::NoticeKind;
 use crate::postgres::Session;
 use crate::postgres::read::Expectation;
-use crate::tables::batches::{self, RecordedLive};
 use crate::tables::chunks;
+use crate::tables::primary_batches::{self, RecordedLive};
 
 /// An increment's ledger: versions found opened and closed over (X, Y].
 ///
@@ -70,7 +70,7 @@ async fn recorded_live(ground: &Ground, plan: &Plan) -> Result<Option<RecordedLi
     let mut primary = plan.sessions.reader(ground, &plan.upstream, "ledger").await?;
     expectation.open(&mut primary, &ground.session_name("ledger")).await?;
     let (metrics, x) = (&expectation.metrics_table, plan.flight.to);
-    let recorded = batches::recorded_live(&mut primary, metrics, &ground.stream, x).await?;
+    let recorded = primary_batches::recorded_live(&mut primary, metrics, &ground.stream, x).await?;
     primary.commit("ending a read").await?;
     plan.sessions.keep_reader(primary);
     Ok(recorded)

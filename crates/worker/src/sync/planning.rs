@@ -7,19 +7,23 @@ use sqlx::Row;
 use milestream_core::catch_up;
 use milestream_core::chunk::ChunkBounds;
 use milestream_core::milestone::{BatchRange, LocalBatch, PrimaryBatch};
+use milestream_core::names;
+use milestream_core::stream::Dataset;
 
 use super::incrementing::Increment;
 use super::job::{IncrementStrategy, Job, PrimaryChoice, Upstream};
 use super::seeding;
+use super::target::Target;
 use crate::error::{Error, Result};
 use crate::pair::{Holding, Pair};
 use crate::postgres::Session;
 use crate::postgres::catalog::{self, Table};
-use crate::postgres::read::{Expectation, Relation, SYSTEM, metrics_table};
-use crate::postgres::sql::literal;
+use crate::postgres::read::{Expectation, Relation, metrics_table};
+use crate::postgres::sql::ident;
 use crate::schema::{self, Difference};
-use crate::tables::batches::{self, CommittedBatch};
+use crate::tables::batches;
 use crate::tables::chunks::PlannedChunk;
+use crate::tables::primary_batches::{self, BatchesFrom, CommittedBatch};
 use crate::tables::streams::{Flight, StreamRow};
 
 /// What the next sync is.
@@ -93,9 +97,8 @@ async fn age_of_newest(job: &Job, upstream: &Upstream) -> Result<Option<f64>> {
     let mut session =
         Session::connect_reader(&upstream.endpoint, "choosing a primary", job.primary_patience()).await?;
     let metrics = metrics_table(&upstream.platform);
-    let newest = batches::highest_committed(&mut session, &metrics, &job.stream_key()).await?;
-    let Some(newest) = newest else { return Ok(None) };
-    let batches = batches::committed_since(&mut session, &metrics, &job.stream_key(), newest).await?;
+    let (_, batches) =
+        primary_batches::committed(&mut session, &metrics, &job.stream_key(), BatchesFrom::Newest).await?;
     session.close().await;
     Ok(batches.last().map(|batch| batch.age_seconds))
 }
@@ -122,7 +125,9 @@ pub(crate) async fn decide(
 ) -> Result<Decision> {
     compare_encodings(primary, secondary)?;
     let metrics = metrics_table(&upstream.platform);
-    let system = require_metrics(primary, &metrics).await?;
+    let stream = job.stream_key();
+    let from = row.watermark.map_or(BatchesFrom::Newest, BatchesFrom::Batch);
+    let (system, batches) = primary_batches::committed(primary, &metrics, &stream, from).await?;
     if let Some(identity) = &row.identity
         && identity.system != system
     {
@@ -130,20 +135,15 @@ pub(crate) async fn decide(
         let (endpoint, watermark) = (primary.endpoint.to_string(), identity.batch.batch);
         return Err(Error::PrimaryReset { endpoint, watermark, seen });
     }
-    let stream = job.stream_key();
     let target = match row.watermark {
-        None => match batches::highest_committed(primary, &metrics, &stream).await? {
+        None => match batches.into_iter().next_back() {
             None => {
                 let why = format!("{} has no committed batch of stream {stream:?} yet", upstream.platform);
                 return Ok(Decision::Nothing { why });
             }
-            Some(x) => {
-                let batches = batches::committed_since(primary, &metrics, &stream, x).await?;
-                Target::seed(batches)?
-            }
+            Some(newest) => Target::seed(newest),
         },
         Some(watermark) => {
-            let batches = batches::committed_since(primary, &metrics, &stream, watermark).await?;
             check_watermark(primary, row, watermark, &batches)?;
             match Target::increment(watermark, batches, job.tuning.max_rows_per_sync) {
                 Some(target) => target,
@@ -205,64 +205,6 @@ fn require_merge_tables(job: &Job, pairs: &[Pair], watermark: PrimaryBatch) -> R
     Err(Error::Schema { stream: job.stream_key(), differences: new.join("\n") })
 }
 
-/// From where to where a sync goes.
-struct Target {
-    from: Option<PrimaryBatch>,
-    to: PrimaryBatch,
-    /// Batches whose identity must hold: X and Y.
-    batches: Vec<CommittedBatch>,
-    recorded: Option<(i64, i64)>,
-    /// Datasets that the batches counted.
-    datasets: BTreeSet<String>,
-    rows_recorded: u64,
-    remaining: catch_up::Backlog,
-}
-
-impl Target {
-    fn seed(batches: Vec<CommittedBatch>) -> Result<Target> {
-        let newest = batches.last().ok_or_else(|| {
-            Error::invariant("the primary's batch_metrics", "the highest committed batch vanished")
-        })?;
-        let (to, batches) = (newest.batch, vec![newest.clone()]);
-        Ok(Target {
-            from: None,
-            to,
-            batches,
-            recorded: None,
-            datasets: BTreeSet::new(),
-            rows_recorded: 0,
-            remaining: catch_up::Backlog::default(),
-        })
-    }
-
-    fn increment(watermark: PrimaryBatch, batches: Vec<CommittedBatch>, rows_max: u64) -> Option<Target> {
-        let recorded = |batch: &CommittedBatch| batch.rows().and_then(|rows| u64::try_from(rows).ok());
-        let candidates = batches
-            .iter()
-            .map(|batch| catch_up::CommittedBatch { batch: batch.batch, rows_recorded: recorded(batch) });
-        let choice = catch_up::choose(watermark, candidates, rows_max)?;
-        let to = choice.range.through();
-        let within: Vec<_> =
-            batches.iter().filter(|batch| batch.batch > watermark && batch.batch <= to).collect();
-        // Silent metrics leave nothing to compare the ledger with.
-        let sum = |count: fn(&CommittedBatch) -> Option<i64>| within.iter().map(|batch| count(batch)).sum();
-        let opened: Option<i64> = sum(|batch| batch.opened);
-        let closed: Option<i64> = sum(|batch| batch.closed);
-        let datasets = within.iter().flat_map(|batch| batch.datasets.iter().cloned()).collect();
-        let ends =
-            batches.into_iter().filter(|batch| batch.batch == watermark || batch.batch == to).collect();
-        Some(Target {
-            from: Some(watermark),
-            to,
-            recorded: opened.zip(closed),
-            datasets,
-            rows_recorded: choice.step.rows_recorded,
-            batches: ends,
-            remaining: choice.remaining,
-        })
-    }
-}
-
 /// # Errors
 /// `Encodings`: text would be converted on its way, and its digests would differ.
 pub(crate) fn compare_encodings(primary: &Session, secondary: &Session) -> Result<()> {
@@ -275,31 +217,6 @@ pub(crate) fn compare_encodings(primary: &Session, secondary: &Session) -> Resul
         secondary: secondary.endpoint.to_string(),
         secondary_encoding: secondary.facts.encoding.clone(),
     })
-}
-
-/// Who the primary is, if its table of batches can be read. In one round trip: an idle sync asks little more.
-///
-/// # Errors
-/// `MissingTable` and `MissingRight` for the table of batches.
-pub(crate) async fn require_metrics(primary: &mut Session, metrics: &str) -> Result<String> {
-    let question =
-        format!("select has_table_privilege(to_regclass({}), 'select'), {SYSTEM}", literal(metrics));
-    let rows = primary.ask("looking for the primary's batches", question).await?;
-    let endpoint = primary.endpoint.to_string();
-    let (readable, system) = match rows.first() {
-        Some(row) => (row.get::<Option<bool>, _>(0), row.get::<Option<String>, _>(1)),
-        None => (None, None),
-    };
-    match readable {
-        Some(true) => Ok(system.unwrap_or_default()),
-        Some(false) => Err(Error::MissingRight {
-            endpoint,
-            user: primary.endpoint.user.clone(),
-            privilege: "SELECT".into(),
-            table: metrics.to_owned(),
-        }),
-        None => Err(Error::MissingTable { endpoint, table: metrics.to_owned() }),
-    }
 }
 
 /// The watermark's batch must be what it was when the secondary took it over.
@@ -358,13 +275,21 @@ async fn matched(
     primary: &mut Session,
     secondary: &mut Session,
 ) -> Result<(Vec<Pair>, Vec<Table>, Vec<Difference>)> {
-    let (mut pairs, mut tables, mut differences) = (Vec::new(), Vec::new(), Vec::new());
     let store = &job.stream.store;
-    for dataset in &job.stream.datasets {
-        let source = milestream_core::names::merge_table(&upstream.platform, store, &dataset.name);
-        let source = catalog::require(primary, &source).await?;
-        let target = milestream_core::names::merge_table(&job.platform, store, &dataset.name);
-        let target = catalog::find(secondary, &target).await?;
+    let names = |platform: &str| -> Vec<String> {
+        let merge_table = |dataset: &Dataset| names::merge_table(platform, store, &dataset.name);
+        job.stream.datasets.iter().map(|dataset| ident(&merge_table(dataset))).collect()
+    };
+    let (source_names, target_names) = (names(&upstream.platform), names(&job.platform));
+    let (sources, targets) =
+        tokio::join!(catalog::find_all(primary, &source_names), catalog::find_all(secondary, &target_names));
+    let (sources, targets) = (sources?, targets?);
+    let (mut pairs, mut tables, mut differences) = (Vec::new(), Vec::new(), Vec::new());
+    for (((dataset, name), source), target) in
+        job.stream.datasets.iter().zip(source_names).zip(sources).zip(targets)
+    {
+        let endpoint = || primary.endpoint.to_string();
+        let source = source.ok_or_else(|| Error::MissingTable { endpoint: endpoint(), table: name })?;
         let interchange = job.tuning.interchange;
         match schema::pair(&job.platform, store, dataset, job.holding, interchange, &source, target) {
             Ok(pair) => pairs.push(pair),

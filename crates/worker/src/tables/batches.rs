@@ -1,127 +1,15 @@
 //! `batch_counter` and `batch_metrics`, laid out and used as DataSurface does.
 
-use std::collections::BTreeSet;
-
 use sqlx::Row;
 
 use super::ControlTables;
 use crate::error::{Error, Result};
 use crate::postgres::Session;
-use crate::postgres::read::{BatchIdentity, FINGERPRINT};
-use crate::postgres::sql::{assembled, literal};
+use crate::postgres::sql::assembled;
 use milestream_core::milestone::{LocalBatch, PrimaryBatch};
 
 /// `batch_metrics.state` is a varchar(2048).
 const STATE_CHARS_MAX: usize = 2048;
-
-/// A committed batch as a reader of the primary sees it.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct CommittedBatch {
-    pub(crate) batch: PrimaryBatch,
-    /// Versions opened and closed, as recorded; `None` where the metrics are silent.
-    pub(crate) opened: Option<i64>,
-    pub(crate) closed: Option<i64>,
-    pub(crate) fingerprint: String,
-    /// The datasets it counted; empty where its state does not say.
-    pub(crate) datasets: Vec<String>,
-    /// Seconds since it was committed, by the server's clock.
-    pub(crate) age_seconds: f64,
-}
-
-impl CommittedBatch {
-    pub(crate) fn identity(&self) -> BatchIdentity {
-        BatchIdentity { batch: self.batch, fingerprint: self.fingerprint.clone() }
-    }
-
-    /// Rows recorded: versions opened and closed.
-    pub(crate) fn rows(&self) -> Option<i64> {
-        Some(self.opened? + self.closed?)
-    }
-}
-
-/// Committed batches of a stream from `from` (inclusive) on, in order. Started, ingested and failed ones do not
-/// count: their ids may be used again.
-pub(crate) async fn committed_since(
-    session: &mut Session,
-    metrics_table: &str,
-    stream: &str,
-    from: PrimaryBatch,
-) -> Result<Vec<CommittedBatch>> {
-    // batch_end_time has no zone: DataSurface writes local time, so only its distance to the newest start is kept
-    // from going below zero.
-    let question = format!(
-        "select batch_id, records_inserted::int8, (records_updated::int8 + records_deleted::int8), {FINGERPRINT}, \
-         coalesce(greatest(extract(epoch from localtimestamp - batch_end_time), 0), 0)::float8, {DATASETS} \
-         from {metrics_table} where key = {} and batch_status = 'committed' and batch_id >= {from} order by batch_id",
-        literal(stream)
-    );
-    let rows = session.ask("reading the primary's batches", question).await?;
-    let batch = |row: &sqlx::postgres::PgRow| CommittedBatch {
-        batch: PrimaryBatch(row.get(0)),
-        opened: row.get(1),
-        closed: row.get(2),
-        fingerprint: row.get(3),
-        age_seconds: row.get(4),
-        datasets: datasets(row.get(5)),
-    };
-    Ok(rows.iter().map(batch).collect())
-}
-
-/// The list of datasets in a batch's state, as text: taken out by the server, since states are long and many.
-const DATASETS: &str = r#"substring(state from '"all_datasets"\s*:\s*(\[[^]]*\])')"#;
-
-/// Whether a batch's state says that it was pulled from another platform.
-const PULLED: &str = r#"coalesce(state, '') ~ '"last_synced_primary_batch"\s*:\s*\d'"#;
-
-fn datasets(list: Option<&str>) -> Vec<String> {
-    list.and_then(|list| serde_json::from_str(list).ok()).unwrap_or_default()
-}
-
-/// What a primary's batches leave live, as they recorded it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct RecordedLive {
-    pub(crate) versions: i64,
-    /// The datasets that the batches counted; empty where their states do not say.
-    pub(crate) datasets: BTreeSet<String>,
-}
-
-/// Versions opened less versions closed, over all batches through `x`. `None` where that is no sum of what is live:
-/// batches or counts are missing, or the platform is a secondary itself, which counts keys.
-pub(crate) async fn recorded_live(
-    session: &mut Session,
-    metrics_table: &str,
-    stream: &str,
-    x: PrimaryBatch,
-) -> Result<Option<RecordedLive>> {
-    let question = format!(
-        "select sum(net)::int8, array_agg(distinct datasets) filter (where datasets is not null) \
-         from (select records_inserted::int8 - records_updated - records_deleted as net, {PULLED} as pulled, \
-            {DATASETS} as datasets from {metrics_table} \
-            where key = $1 and batch_status = 'committed' and batch_id between 1 and $2) batch \
-         having count(net) = $2 and not bool_or(pulled)"
-    );
-    let query = sqlx::query(assembled(question)).bind(stream).bind(x.0);
-    let row = session.row("adding up the primary's batches", query).await?;
-    Ok(row.map(|row| {
-        let lists: Vec<String> = row.get::<Option<_>, _>(1).unwrap_or_default();
-        let datasets = lists.iter().flat_map(|list| datasets(Some(list))).collect();
-        RecordedLive { versions: row.get(0), datasets }
-    }))
-}
-
-/// The highest committed batch of a stream.
-pub(crate) async fn highest_committed(
-    session: &mut Session,
-    metrics_table: &str,
-    stream: &str,
-) -> Result<Option<PrimaryBatch>> {
-    let question = format!(
-        "select max(batch_id) from {metrics_table} where key = {} and batch_status = 'committed'",
-        literal(stream)
-    );
-    let rows = session.ask("reading the primary's batches", question).await?;
-    Ok(rows.first().and_then(|row| row.get::<Option<i32>, _>(0)).map(PrimaryBatch))
-}
 
 /// The id the stream's next batch has: the counter's successor, or the counter's own batch when that one was
 /// never committed and is run again under its id.

@@ -5,6 +5,7 @@ pub(crate) mod chunks;
 pub(crate) mod history;
 pub(crate) mod lease;
 pub(crate) mod migrations;
+pub(crate) mod primary_batches;
 pub(crate) mod streams;
 
 use milestream_core::names::platform_table;

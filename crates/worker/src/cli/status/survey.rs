@@ -13,6 +13,7 @@ use crate::postgres::Session;
 use crate::postgres::read::metrics_table;
 use crate::sync::{Job, planning};
 use crate::tables::history::LastSync as HistoryRow;
+use crate::tables::primary_batches::{self, BatchesFrom};
 use crate::tables::streams::{Flight, StreamRow};
 use crate::tables::{ControlTables, batches, chunks, history, migrations, streams};
 
@@ -135,9 +136,8 @@ async fn behind(job: &Job, row: &StreamRow) -> Result<(String, Lag)> {
     let mut session =
         Session::connect_reader(&upstream.endpoint, "status", job.tuning.reading_patience()).await?;
     let metrics = metrics_table(&upstream.platform);
-    planning::require_metrics(&mut session, &metrics).await?;
-    let from = row.watermark.unwrap_or(PrimaryBatch(0));
-    let committed = batches::committed_since(&mut session, &metrics, &job.stream_key(), from).await?;
+    let from = BatchesFrom::Batch(row.watermark.unwrap_or(PrimaryBatch(0)));
+    let (_, committed) = primary_batches::committed(&mut session, &metrics, &job.stream_key(), from).await?;
     session.close().await;
     let missing: Vec<_> = committed.iter().filter(|batch| Some(batch.batch) > row.watermark).collect();
     let seconds = missing.first().map_or(0.0, |first| first.age_seconds);

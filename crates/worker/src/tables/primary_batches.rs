@@ -1,0 +1,169 @@
+//! The primary's `batch_metrics`, as its readers see them.
+
+use std::collections::BTreeSet;
+
+use sqlx::Row;
+use sqlx::postgres::PgRow;
+
+use milestream_core::milestone::PrimaryBatch;
+
+use crate::error::{Error, Result};
+use crate::postgres::Session;
+use crate::postgres::read::{BatchIdentity, FINGERPRINT, SYSTEM};
+use crate::postgres::sql::{assembled, literal};
+
+const UNDEFINED_TABLE: &str = "42P01";
+const INSUFFICIENT_PRIVILEGE: &str = "42501";
+
+/// A committed batch as a reader of the primary sees it.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct CommittedBatch {
+    pub(crate) batch: PrimaryBatch,
+    /// Versions opened and closed, as recorded; `None` where the metrics are silent.
+    pub(crate) opened: Option<i64>,
+    pub(crate) closed: Option<i64>,
+    pub(crate) fingerprint: String,
+    /// The datasets it counted; empty where its state does not say.
+    pub(crate) datasets: Vec<String>,
+    /// Seconds since it was committed, by the server's clock.
+    pub(crate) age_seconds: f64,
+}
+
+impl CommittedBatch {
+    /// Reads a row that [`question`] asked for.
+    fn of_row(row: &PgRow) -> CommittedBatch {
+        CommittedBatch {
+            batch: PrimaryBatch(row.get(0)),
+            opened: row.get(1),
+            closed: row.get(2),
+            fingerprint: row.get(3),
+            age_seconds: row.get(4),
+            datasets: datasets(row.get(5)),
+        }
+    }
+
+    pub(crate) fn identity(&self) -> BatchIdentity {
+        BatchIdentity { batch: self.batch, fingerprint: self.fingerprint.clone() }
+    }
+
+    /// Rows recorded: versions opened and closed.
+    pub(crate) fn rows(&self) -> Option<i64> {
+        Some(self.opened? + self.closed?)
+    }
+}
+
+/// From which on committed batches are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BatchesFrom {
+    /// This one (inclusive).
+    Batch(PrimaryBatch),
+    /// The newest: it alone.
+    Newest,
+}
+
+/// Who the primary is, and its committed batches. In one round trip: an idle sync asks nothing more.
+///
+/// # Errors
+/// `MissingTable` and `MissingRight` for the table of batches.
+pub(crate) async fn committed(
+    primary: &mut Session,
+    metrics: &str,
+    stream: &str,
+    from: BatchesFrom,
+) -> Result<(String, Vec<CommittedBatch>)> {
+    let question = format!("select {SYSTEM}; {}", question(metrics, stream, from));
+    let rows = match primary.ask("reading the primary's batches", question).await {
+        Ok(rows) => rows,
+        Err(error) => {
+            // What is missing is found out only where something is.
+            return Err(match error.sqlstate().as_deref() {
+                Some(UNDEFINED_TABLE | INSUFFICIENT_PRIVILEGE) => {
+                    lacking(primary, metrics).await.unwrap_or(error)
+                }
+                _ => error,
+            });
+        }
+    };
+    let mut rows = rows.iter();
+    let system = rows.next().and_then(|row| row.get::<Option<String>, _>(0)).unwrap_or_default();
+    Ok((system, rows.map(CommittedBatch::of_row).collect()))
+}
+
+/// What there is to say of the table of batches that cannot be read; `None` where it can.
+async fn lacking(primary: &mut Session, metrics: &str) -> Option<Error> {
+    let question = format!("select has_table_privilege(to_regclass({}), 'select')", literal(metrics));
+    let rows = match primary.ask("looking for the primary's batches", question).await {
+        Ok(rows) => rows,
+        Err(error) => return Some(error),
+    };
+    let endpoint = primary.endpoint.to_string();
+    match rows.first().and_then(|row| row.get::<Option<bool>, _>(0)) {
+        Some(true) => None,
+        Some(false) => Some(Error::MissingRight {
+            endpoint,
+            user: primary.endpoint.user.clone(),
+            privilege: "SELECT".into(),
+            table: metrics.to_owned(),
+        }),
+        None => Some(Error::MissingTable { endpoint, table: metrics.to_owned() }),
+    }
+}
+
+/// SQL for the committed batches of a stream, in order; [`CommittedBatch::of_row`] reads the answer. Started, ingested
+/// and failed ones do not count: their ids may be used again.
+fn question(metrics_table: &str, stream: &str, from: BatchesFrom) -> String {
+    let of_stream = format!("key = {} and batch_status = 'committed'", literal(stream));
+    let first = match from {
+        BatchesFrom::Batch(batch) => batch.to_string(),
+        BatchesFrom::Newest => format!("(select max(batch_id) from {metrics_table} where {of_stream})"),
+    };
+    // batch_end_time has no zone: DataSurface writes local time, so only its distance to the newest start is kept
+    // from going below zero.
+    format!(
+        "select batch_id, records_inserted::int8, (records_updated::int8 + records_deleted::int8), {FINGERPRINT}, \
+         coalesce(greatest(extract(epoch from localtimestamp - batch_end_time), 0), 0)::float8, {DATASETS} \
+         from {metrics_table} where {of_stream} and batch_id >= {first} order by batch_id"
+    )
+}
+
+/// The list of datasets in a batch's state, as text: taken out by the server, since states are long and many.
+const DATASETS: &str = r#"substring(state from '"all_datasets"\s*:\s*(\[[^]]*\])')"#;
+
+/// Whether a batch's state says that it was pulled from another platform.
+const PULLED: &str = r#"coalesce(state, '') ~ '"last_synced_primary_batch"\s*:\s*\d'"#;
+
+fn datasets(list: Option<&str>) -> Vec<String> {
+    list.and_then(|list| serde_json::from_str(list).ok()).unwrap_or_default()
+}
+
+/// What a primary's batches leave live, as they recorded it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RecordedLive {
+    pub(crate) versions: i64,
+    /// The datasets that the batches counted; empty where their states do not say.
+    pub(crate) datasets: BTreeSet<String>,
+}
+
+/// Versions opened less versions closed, over all batches through `x`. `None` where that is no sum of what is live:
+/// batches or counts are missing, or the platform is a secondary itself, which counts keys.
+pub(crate) async fn recorded_live(
+    session: &mut Session,
+    metrics_table: &str,
+    stream: &str,
+    x: PrimaryBatch,
+) -> Result<Option<RecordedLive>> {
+    let question = format!(
+        "select sum(net)::int8, array_agg(distinct datasets) filter (where datasets is not null) \
+         from (select records_inserted::int8 - records_updated - records_deleted as net, {PULLED} as pulled, \
+            {DATASETS} as datasets from {metrics_table} \
+            where key = $1 and batch_status = 'committed' and batch_id between 1 and $2) batch \
+         having count(net) = $2 and not bool_or(pulled)"
+    );
+    let query = sqlx::query(assembled(question)).bind(stream).bind(x.0);
+    let row = session.row("adding up the primary's batches", query).await?;
+    Ok(row.map(|row| {
+        let lists: Vec<String> = row.get::<Option<_>, _>(1).unwrap_or_default();
+        let datasets = lists.iter().flat_map(|list| datasets(Some(list))).collect();
+        RecordedLive { versions: row.get(0), datasets }
+    }))
+}
