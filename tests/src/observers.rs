@@ -159,6 +159,19 @@ impl Tape {
             .collect()
     }
 
+    /// How many chunks were copied together each time that a step was reached, in order.
+    pub fn together(&self, step: Step) -> Vec<u32> {
+        let events = self.events.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        events
+            .iter()
+            .filter(|event| event.step == step)
+            .filter_map(|event| match event.happening {
+                Happening::Chunk { count, .. } => Some(count),
+                _ => None,
+            })
+            .collect()
+    }
+
     /// Rows of each chunk that reached a step, in order.
     pub fn rows(&self, step: Step) -> Vec<u64> {
         let events = self.events.lock().unwrap_or_else(|poisoned| poisoned.into_inner());

@@ -87,6 +87,8 @@ impl World {
         let tuning = Tuning {
             lease: Duration::from_secs(10),
             seed_chunk_rows: 100,
+            // Every chunk apart, so that they can be counted.
+            seed_chunk_time: Duration::from_millis(1),
             retry_pause_min: Duration::from_millis(10),
             retry_pause_max: Duration::from_millis(100),
             ..Tuning::default()

@@ -133,7 +133,7 @@ async fn a_statement_that_is_made_to_wait_does_not_run_out_of_time_by_it() {
     job.tuning.max_rate = Some(20.0);
     job.tuning.parallelism = 1;
     job.tuning.seed_chunk_rows = 1000;
-    job.tuning.statement_timeout = Duration::from_secs(1);
+    job.tuning.statement_timeout = Duration::from_secs(3);
     let tape = Arc::new(Tape::default());
     let began = Instant::now();
     world.sync_with(&job, Until::CaughtUp, tape.clone()).await.unwrap();

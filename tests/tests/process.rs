@@ -8,7 +8,7 @@ use milestream_worker::sync::Job;
 use rustix::process::Signal;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_milestream-under-test");
-const SETTINGS: &str = "parallelism = 1\nseed_chunk_rows = 100\nlease = \"1s\"\nretry_pause_min = \"20ms\"";
+const SETTINGS: &str = "parallelism = 1\nseed_chunk_rows = 100\nseed_chunk_time = \"1ms\"\nlease = \"1s\"\nretry_pause_min = \"20ms\"";
 const SYNC: [&str; 6] = ["sync", "--platform", "Edge", "--store", "Store1", "--until-caught-up"];
 
 struct Drill {
@@ -201,4 +201,42 @@ async fn the_result_code_is_the_last_line() {
     );
     assert_eq!(wrong.status.code(), Some(1), "{wrong:?}");
     assert_eq!(wrong.stdout.lines().last(), Some("DATASURFACE_RESULT_CODE=-1"), "{wrong:?}");
+}
+
+/// Slowed down, so that a seed takes a second and helpers find something to do.
+async fn slow_drill() -> Drill {
+    let drill = Drill::new().await;
+    let configuration = Configuration::of(&drill.world, &format!("{SETTINGS}\nmax_rate = 0.1"));
+    Drill { configuration, ..drill }
+}
+
+const JOIN: [&str; 6] = ["sync", "--platform", "Edge", "--store", "Store1", "--join"];
+
+#[tokio::test]
+async fn a_process_that_joins_copies_chunks_of_the_one_that_leads() {
+    let drill = slow_drill().await;
+    let leader = Process::start(BINARY, drill.configuration.path(), &SYNC);
+    let helped = Process::run(BINARY, drill.configuration.path(), &JOIN);
+    assert!(helped.status.success(), "{helped:?}");
+    assert!(helped.stdout.contains("helped with "), "{helped:?}");
+    assert!(!helped.stdout.contains("helped with 0 chunks"), "{helped:?}");
+    let ended = leader.end();
+    assert!(ended.status.success(), "{ended:?}");
+    drill.world.assert_holds(&drill.job, 1).await;
+}
+
+#[tokio::test]
+async fn a_helper_that_is_killed_leaves_nothing_but_a_chunk_to_copy_again() {
+    let drill = slow_drill().await;
+    let leader = Process::start(BINARY, drill.configuration.path(), &SYNC);
+    let mut arguments = JOIN.to_vec();
+    arguments.extend(["--stop-at", "chunk-committing:2"]);
+    let mut helper = Process::start(BINARY, drill.configuration.path(), &arguments);
+    helper.stopped();
+    helper.kill();
+    let ended = leader.end();
+    assert!(ended.status.success(), "{ended:?}");
+    drill.world.assert_holds(&drill.job, 1).await;
+    let again = drill.world.history(&drill.job, "copies - chunks").await;
+    assert_eq!(again, [[Some("1".to_owned())]]);
 }

@@ -1,4 +1,5 @@
-//! Chunks: the pieces in which a sync is copied, each of them one transaction and one row of `sync_chunk`.
+//! Chunks: the pieces in which a sync is copied, each of them a row of `sync_chunk` and all or nothing. Fast ones are copied
+//! several in one transaction.
 //!
 //! The ranges of a plan partition what they divide: every block of a leaf, and every key that could ever
 //! exist, lies in exactly one range, however much the table has grown since the sample was taken or its size
@@ -7,10 +8,12 @@
 mod blocks;
 mod bounds;
 mod keys;
+mod pace;
 
 pub use blocks::{BlockRange, Leaf, plan_blocks};
 pub use bounds::{ChunkBounds, DeltaPosition, DeltaRange};
 pub use keys::{KeyRange, plan_keys};
+pub use pace::Pace;
 
 /// How large chunks are meant to be.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]

@@ -124,6 +124,8 @@ pub enum Happening {
         dataset: String,
         /// Ordinal of the chunk within the plan.
         chunk: i32,
+        /// Chunks that are copied together, this one and those behind it; 1 for most.
+        count: u32,
         /// Rows so far; 0 while it is opened.
         rows: u64,
         /// Bytes so far.
@@ -182,6 +184,8 @@ pub enum NoticeKind {
     TookOver,
     /// A sync in flight was taken up where it stood.
     Resumed,
+    /// Something about chunks that another process helps to copy.
+    Helped,
     /// The database that is read has enough to do; the copy waits before its next chunk.
     Paused,
     /// A pause is over.

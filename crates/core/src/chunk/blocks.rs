@@ -38,6 +38,15 @@ pub struct BlockRange {
     pub to: Option<u32>,
 }
 
+impl BlockRange {
+    /// This range and the one that begins where it ends; `None` where `next` does not.
+    #[must_use]
+    pub fn joined(&self, next: &BlockRange) -> Option<BlockRange> {
+        let adjoins = self.leaf_oid == next.leaf_oid && self.leaf == next.leaf && self.to == Some(next.from);
+        adjoins.then(|| BlockRange { to: next.to, ..self.clone() })
+    }
+}
+
 /// Divides each leaf into ranges of about `rows_target` rows, in the order of the leaves and of their blocks.
 ///
 /// Every leaf has at least one range, also an empty one: rows may arrive in it while the seed runs. If more
@@ -161,6 +170,18 @@ mod tests {
         );
         let many: Vec<Leaf> = (0..5).map(|oid| leaf(oid, 100, Some(100))).collect();
         assert_eq!(ranges(&many, size(1, 3)).len(), 5, "each leaf has one all the same");
+    }
+
+    #[test]
+    fn only_ranges_that_follow_one_another_are_joined() {
+        let planned = plan_blocks(&[leaf(1, 3, Some(3)), leaf(2, 2, Some(2))], size(1, 99));
+        let joined = |a: usize, b: usize| planned[a].joined(&planned[b]).map(|range| (range.from, range.to));
+        assert_eq!(joined(0, 1), Some((0, Some(2))));
+        assert_eq!(joined(1, 2), Some((1, None)), "with the open end");
+        assert_eq!(joined(0, 2), None, "a block is left between them");
+        assert_eq!(joined(1, 0), None);
+        assert_eq!(joined(2, 3), None, "of another leaf");
+        assert_eq!(joined(0, 0), None);
     }
 
     fn leaves() -> impl Strategy<Value = Vec<Leaf>> {

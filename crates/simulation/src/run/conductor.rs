@@ -238,7 +238,11 @@ impl Conductor {
         self.watcher.note(notice);
         let is_felt = match notice.kind {
             NoticeKind::Retry | NoticeKind::Replanned | NoticeKind::TookOver => true,
-            NoticeKind::Resumed | NoticeKind::Paused | NoticeKind::GoesOn | NoticeKind::Warning => false,
+            NoticeKind::Resumed
+            | NoticeKind::Paused
+            | NoticeKind::GoesOn
+            | NoticeKind::Helped
+            | NoticeKind::Warning => false,
         };
         if !is_felt {
             return;

@@ -1,6 +1,7 @@
 //! Watches one secondary's workers: keeps the books of what they planned and copied, and judges every commit.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -111,12 +112,14 @@ impl Watcher {
                 self.catch_up_with(&step.stream, from).await?;
                 self.planned(&step.stream, from, to.0, *generation, *chunks_done).await;
             }
-            (At::ChunkOpened, Happening::Chunk { chunk, .. }) => self.opened(&step.stream, *chunk).await,
-            (At::ChunkCommitted, Happening::Chunk { chunk, rows, .. }) => {
+            (At::ChunkOpened, Happening::Chunk { chunk, count, .. }) => {
+                self.opened(&step.stream, ordinals(*chunk, *count)).await;
+            }
+            (At::ChunkCommitted, Happening::Chunk { chunk, count, rows, .. }) => {
                 if self.is_sweeping.load(Ordering::SeqCst) && *rows > 0 {
                     self.recorder.saw(Sometimes::SweepFoundARow);
                 }
-                self.done(&step.stream, *chunk).await;
+                self.done(&step.stream, ordinals(*chunk, *count)).await;
             }
             (At::Sweeping, _) => self.is_sweeping.store(true, Ordering::SeqCst),
             (At::Swept, _) => self.is_sweeping.store(false, Ordering::SeqCst),
@@ -194,9 +197,10 @@ impl Watcher {
         generations.get(stream).copied().unwrap_or_default()
     }
 
-    async fn opened(&self, stream: &str, chunk: i32) {
+    async fn opened(&self, stream: &str, chunks: Range<i32>) {
         let ledger = self.secondary.follower(stream).ledger.lock().await;
-        if ledger.done.contains(&(self.generation(stream), chunk)) {
+        let generation = self.generation(stream);
+        for chunk in chunks.filter(|chunk| ledger.done.contains(&(generation, *chunk))) {
             let what = format!(
                 "{} of {stream:?}: chunk {chunk} was done and is copied again",
                 self.secondary.plan.name
@@ -205,9 +209,10 @@ impl Watcher {
         }
     }
 
-    async fn done(&self, stream: &str, chunk: i32) {
+    async fn done(&self, stream: &str, chunks: Range<i32>) {
         let mut ledger = self.secondary.follower(stream).ledger.lock().await;
-        if !ledger.done.insert((self.generation(stream), chunk)) {
+        let generation = self.generation(stream);
+        for chunk in chunks.filter(|chunk| !ledger.done.insert((generation, *chunk))) {
             let what =
                 format!("{} of {stream:?}: chunk {chunk} was committed twice", self.secondary.plan.name);
             self.recorder.violated(Property::Once, what);
@@ -243,11 +248,17 @@ impl Watcher {
             NoticeKind::Replanned => self.recorder.saw(Sometimes::FoundARewrite),
             NoticeKind::TookOver
             | NoticeKind::Resumed
+            | NoticeKind::Helped
             | NoticeKind::Paused
             | NoticeKind::GoesOn
             | NoticeKind::Warning => {}
         }
     }
+}
+
+/// The ordinals of chunks that are copied together.
+fn ordinals(first: i32, count: u32) -> Range<i32> {
+    first..first.saturating_add_unsigned(count)
 }
 
 impl Observer for Watching {

@@ -51,8 +51,8 @@ impl Pace {
                 self.start = Some(Start { at: now, rows: *rows_done, fraction: self.fraction() });
                 true
             }
-            (Happening::Chunk { rows, .. }, Step::ChunkCommitted) => {
-                self.chunks_done += 1;
+            (Happening::Chunk { count, rows, .. }, Step::ChunkCommitted) => {
+                self.chunks_done += u64::from(*count);
                 self.chunks = self.chunks.max(self.chunks_done);
                 self.rows_done += rows;
                 false
@@ -163,7 +163,7 @@ mod tests {
     }
 
     fn chunk(rows: u64) -> Event {
-        let happening = Happening::Chunk { dataset: "flights".into(), chunk: 0, rows, bytes: 0 };
+        let happening = Happening::Chunk { dataset: "flights".into(), chunk: 0, count: 1, rows, bytes: 0 };
         event(Step::ChunkCommitted, happening)
     }
 

@@ -101,7 +101,11 @@ impl Observer for Progress {
 
     fn notice(&self, notice: &Notice) {
         match notice.kind {
-            NoticeKind::Resumed | NoticeKind::TookOver | NoticeKind::Paused | NoticeKind::GoesOn => {
+            NoticeKind::Resumed
+            | NoticeKind::Helped
+            | NoticeKind::TookOver
+            | NoticeKind::Paused
+            | NoticeKind::GoesOn => {
                 tracing::info!("{}: {}", self.label, notice.text);
             }
             NoticeKind::Retry | NoticeKind::Replanned | NoticeKind::Warning => {

@@ -87,7 +87,7 @@ fn line(event: &Event, occurrence: u64) -> String {
             let from = from.map_or("a seed".to_owned(), |from| format!("from batch {from}"));
             line += &format!(", {from}, to batch {to}, {chunks_done} of {chunks} chunks done");
         }
-        Happening::Chunk { dataset, chunk, rows, bytes } => {
+        Happening::Chunk { dataset, chunk, rows, bytes, .. } => {
             line += &format!(", dataset {dataset}, chunk {chunk}, {rows} rows, {bytes} bytes");
         }
         Happening::Dataset { dataset, rows } => line += &format!(", dataset {dataset}, {rows} rows"),
@@ -121,7 +121,8 @@ mod tests {
 
     #[test]
     fn the_line_says_where_the_process_stands() {
-        let happening = Happening::Chunk { dataset: "flights".into(), chunk: 7, rows: 12, bytes: 345 };
+        let happening =
+            Happening::Chunk { dataset: "flights".into(), chunk: 7, count: 1, rows: 12, bytes: 345 };
         let event = Event { stream: "Flights".into(), step: Step::MidChunk, happening };
         assert_eq!(
             line(&event, 2),

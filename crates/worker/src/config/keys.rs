@@ -40,6 +40,10 @@ pub struct Keys {
     /// Rows that a chunk aims at.
     #[arg(long, env = "MILESTREAM_SEED_CHUNK_ROWS", value_name = "ROWS")]
     pub seed_chunk_rows: Option<u64>,
+    /// Time that one copy aims at: chunks of blocks that follow one another are copied together as long as they take less.
+    /// A kill costs so much at most of each copy; `1ms` keeps every chunk apart.
+    #[arg(long, env = "MILESTREAM_SEED_CHUNK_TIME", value_name = "TIME")]
+    pub seed_chunk_time: Option<TimeSpan>,
     /// How a seed is cut into chunks; `auto` takes blocks for tables and keys for views and foreign tables.
     #[arg(long, env = "MILESTREAM_SEED_STRATEGY", value_name = "STRATEGY")]
     pub seed_strategy: Option<SeedStrategy>,
@@ -153,7 +157,8 @@ impl Keys {
     #[must_use]
     pub fn over(self, below: Keys) -> Keys {
         first_of!(self, below;
-            first kind from credential primary_choice parallelism seed_chunk_rows seed_strategy
+            first kind from credential primary_choice parallelism seed_chunk_rows seed_chunk_time
+                seed_strategy
                 increment_strategy verify_seed
                 max_rows_per_sync max_delete_fraction interchange maintenance_work_mem hash
                 max_rate pause_replication_lag pause_active_sessions retry_tries

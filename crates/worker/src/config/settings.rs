@@ -71,6 +71,7 @@ impl Keys {
             primary_choice: Some(PrimaryChoice::default()),
             parallelism: Some(tuning.parallelism),
             seed_chunk_rows: Some(tuning.seed_chunk_rows),
+            seed_chunk_time: Some(tuning.seed_chunk_time.into()),
             seed_strategy: Some(tuning.seed_strategy),
             increment_strategy: Some(tuning.increment_strategy),
             verify_seed: Some(tuning.verify_seed),
@@ -146,6 +147,7 @@ fn tuning(keys: &Keys) -> Tuning {
     Tuning {
         parallelism: keys.parallelism.unwrap_or(default.parallelism),
         seed_chunk_rows: keys.seed_chunk_rows.unwrap_or(default.seed_chunk_rows),
+        seed_chunk_time: time(keys.seed_chunk_time, default.seed_chunk_time),
         seed_strategy: keys.seed_strategy.unwrap_or(default.seed_strategy),
         increment_strategy: keys.increment_strategy.unwrap_or(default.increment_strategy),
         verify_seed: keys.verify_seed.unwrap_or(default.verify_seed),

@@ -99,7 +99,7 @@ impl Staging<'_> {
     async fn reach(&self, step: Step, piped: Piped) -> Result<()> {
         let (dataset, chunk) = (self.pair.dataset.clone(), self.chunk);
         self.ground
-            .reach(step, Happening::Chunk { dataset, chunk, rows: piped.rows, bytes: piped.bytes })
+            .reach(step, Happening::Chunk { dataset, chunk, count: 1, rows: piped.rows, bytes: piped.bytes })
             .await
     }
 

@@ -219,6 +219,13 @@ impl Session {
         .await
     }
 
+    /// Ends another session of the server and waits until it is gone, 5 s at most.
+    pub(crate) async fn terminate(&mut self, backend: &Backend) -> Result<()> {
+        let end = "select pg_terminate_backend(pid, 5000) from pg_stat_activity where pid = $1 and backend_start::text = $2";
+        let query = sqlx::query(end).bind(backend.pid).bind(&backend.started);
+        self.rows("ending another worker's session", query).await.map(|_| ())
+    }
+
     pub(crate) async fn begin(&mut self) -> Result<()> {
         self.execute("beginning a transaction", "begin".into()).await.map(|_| ())
     }

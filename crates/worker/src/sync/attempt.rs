@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::copying::{Plan, copy_all};
+use super::copying::Plan;
 use super::ground::Ground;
+use super::helpers::{self, copy_with_helpers};
 use super::leading::Leadership;
 use super::planning::{self, Decision, Draft, Former};
 use super::retry::Budget;
@@ -123,7 +124,7 @@ async fn next_plan(
 
 /// The first dataset that has another shape than when the plan was made, or is there only before or after: its
 /// landing or staging table has the old shape.
-fn moved_shape(plan: &Plan) -> Option<Error> {
+pub(super) fn moved_shape(plan: &Plan) -> Option<Error> {
     let planned = &plan.flight.shapes;
     let found: BTreeMap<_, _> = plan.pairs.iter().map(|pair| (pair.dataset.clone(), pair.shape())).collect();
     let dataset = planned.keys().chain(found.keys()).find(|name| planned.get(*name) != found.get(*name))?;
@@ -154,17 +155,7 @@ async fn report_plan(ground: &Ground, plan: &Plan, secondary: &mut Session, budg
     let progress = chunks::progress(secondary, &ground.tables, &ground.stream, plan.generation).await?;
     // What an earlier attempt made durable renews the retry budget.
     budget.reached(progress.done);
-    let happening = Happening::Plan {
-        from: plan.flight.from,
-        to: plan.flight.to,
-        local: plan.flight.local,
-        generation: plan.generation,
-        chunks: progress.chunks,
-        chunks_done: progress.done,
-        rows_estimated: plan.flight.rows_estimated,
-        rows_done: progress.rows,
-    };
-    ground.reach(Step::Planned, happening).await
+    ground.reach(Step::Planned, plan.happening(progress)).await
 }
 
 /// Brings a plan to its commit. A seed whose table changed under it is planned anew, a few times; an increment is read
@@ -219,6 +210,7 @@ fn is_replanned(error: &Error, plan: &Plan) -> bool {
 async fn replan(ground: &Ground, old: &Plan, was_disturbed: bool, secondary: &mut Session) -> Result<Plan> {
     // An error may have left a transaction of the leader's own open.
     secondary.rollback().await?;
+    helpers::dismiss(ground, old, secondary).await?;
     let mut row = streams::load(secondary, &ground.tables, &ground.stream).await?;
     row.flight = None;
     let mut primary = old.sessions.reader(ground, &old.upstream, "plan").await?;
@@ -246,7 +238,7 @@ fn gone(primary: &Session, old: &Plan) -> Error {
 
 async fn fly(ground: &Arc<Ground>, plan: &Arc<Plan>, secondary: &mut Session) -> Result<()> {
     let began = Instant::now();
-    copy_all(ground, plan, ground.job.tuning.parallelism).await?;
+    copy_with_helpers(ground, plan, ground.job.tuning.parallelism, secondary).await?;
     let mut timings = Timings { copy_ms: millis(began), ..Timings::default() };
     ground.check_stop()?;
     let began = Instant::now();

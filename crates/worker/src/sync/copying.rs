@@ -1,11 +1,12 @@
 //! The copy: workers claim chunks and bring each over in a transaction of its own.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use sqlx::Row;
 use tokio::task::JoinSet;
 
-use milestream_core::chunk::{ChunkBounds, DeltaPosition, DeltaRange};
+use milestream_core::chunk::{ChunkBounds, DeltaPosition, DeltaRange, Pace};
 use milestream_core::milestone::PrimaryBatch;
 
 use super::ground::Ground;
@@ -18,7 +19,7 @@ use crate::postgres::Session;
 use crate::postgres::copy::{Piped, Rows, Sink, Source, pipe};
 use crate::postgres::read::Expectation;
 use crate::statements::{block_delta, delta, seed};
-use crate::tables::chunks::{self, ChunkScope, Claimed, Found};
+use crate::tables::chunks::{self, Appetite, ChunkScope, Claimed, Found, Progress};
 use crate::tables::lease::Lease;
 use crate::tables::streams::Flight;
 
@@ -42,6 +43,20 @@ impl Plan {
         }
     }
 
+    /// The plan as its observers are told of it.
+    pub(crate) fn happening(&self, progress: Progress) -> Happening {
+        Happening::Plan {
+            from: self.flight.from,
+            to: self.flight.to,
+            local: self.flight.local,
+            generation: self.generation,
+            chunks: progress.chunks,
+            chunks_done: progress.done,
+            rows_estimated: self.flight.rows_estimated,
+            rows_done: progress.rows,
+        }
+    }
+
     fn pair(&self, dataset: &str) -> Result<&Pair> {
         self.pairs.iter().find(|pair| pair.dataset == dataset).ok_or_else(|| {
             Error::setup(
@@ -58,9 +73,10 @@ impl Plan {
 /// Those of any worker; `Stopped` when the worker was asked to stop and chunks are left.
 pub(crate) async fn copy_all(ground: &Arc<Ground>, plan: &Arc<Plan>, workers: usize) -> Result<()> {
     let mut crew = JoinSet::new();
-    for number in 0..workers.max(1) {
+    let workers = workers.max(1);
+    for number in 0..workers {
         let (ground, plan) = (Arc::clone(ground), Arc::clone(plan));
-        crew.spawn(async move { work(&ground, &plan, number).await });
+        crew.spawn(async move { work(&ground, &plan, number, workers).await });
     }
     let mut stopped = false;
     while let Some(ended) = crew.join_next().await {
@@ -75,13 +91,15 @@ pub(crate) async fn copy_all(ground: &Arc<Ground>, plan: &Arc<Plan>, workers: us
     if stopped { Err(Error::Stopped) } else { Ok(()) }
 }
 
-async fn work(ground: &Ground, plan: &Plan, number: usize) -> Result<()> {
+async fn work(ground: &Ground, plan: &Plan, number: usize, workers: usize) -> Result<()> {
     let scope = plan.scope(ground);
     let mut secondary = plan.sessions.writer(ground, &plan.lease, &format!("copy {number}")).await?;
     let mut primary: Option<Session> = None;
+    let mut pace = Pace::aiming_at(ground.job.tuning.seed_chunk_time);
     loop {
         ground.check_stop()?;
-        let Some(claimed) = chunks::claim(&mut secondary, &ground.tables, &scope).await? else {
+        let appetite = Appetite { wanted: pace.wanted(), workers };
+        let Some(claimed) = chunks::claim(&mut secondary, &ground.tables, &scope, appetite).await? else {
             // An overtaken worker claims nothing either; that must not look like an end.
             plan.lease.fence(&mut secondary).await?;
             break;
@@ -91,6 +109,8 @@ async fn work(ground: &Ground, plan: &Plan, number: usize) -> Result<()> {
             primary = Some(plan.sessions.reader(ground, &plan.upstream, &format!("copy {number}")).await?);
         }
         let Some(primary) = primary.as_mut() else { break };
+        let began = Instant::now();
+        let count = claimed.count;
         let mut copying = Copying { ground, plan, scope: &scope, primary, secondary: &mut secondary };
         match &claimed.bounds {
             ChunkBounds::Delta(range) => copying.delta(claimed.clone(), range.after.clone()).await?,
@@ -98,6 +118,7 @@ async fn work(ground: &Ground, plan: &Plan, number: usize) -> Result<()> {
                 copying.bounded(claimed).await?
             }
         }
+        pace.saw(count, began.elapsed());
     }
     plan.sessions.keep_writer(secondary);
     if let Some(primary) = primary {
@@ -155,11 +176,8 @@ impl Copying<'_> {
             let (ground, claimed) = (self.ground, &claimed);
             pipe(source, sink, |bytes| {
                 let first = !std::mem::replace(&mut midway_reached, true);
-                let (dataset, chunk) = (claimed.dataset.clone(), claimed.chunk);
-                async move {
-                    let happening = Happening::Chunk { dataset, chunk, rows: 0, bytes };
-                    if first { ground.reach(Step::MidChunk, happening).await } else { Ok(()) }
-                }
+                let happening = happening(claimed, Piped { rows: 0, bytes });
+                async move { if first { ground.reach(Step::MidChunk, happening).await } else { Ok(()) } }
             })
             .await?
         };
@@ -168,7 +186,7 @@ impl Copying<'_> {
             let tables = &self.ground.tables;
             chunks::record_found(self.secondary, tables, self.scope, claimed.chunk, found).await?;
         }
-        chunks::mark_done(self.secondary, &self.ground.tables, self.scope, &claimed, piped).await?;
+        mark_done(self.ground, plan, self.scope, self.secondary, &claimed, piped).await?;
         commit(self.ground, &plan.lease, self.secondary, &claimed, piped).await
     }
 
@@ -205,7 +223,7 @@ impl Copying<'_> {
                 _ => None,
             };
             claimed.bounds = ChunkBounds::Delta(DeltaRange { after, through: following.clone() });
-            chunks::mark_done(self.secondary, tables, scope, &claimed, received.piped).await?;
+            mark_done(ground, plan, scope, self.secondary, &claimed, received.piped).await?;
             let next = match following {
                 None => None,
                 Some(_) => {
@@ -263,8 +281,36 @@ fn statements(plan: &Plan, pair: &Pair, bounds: &ChunkBounds) -> Result<Statemen
 }
 
 async fn reach(ground: &Ground, step: Step, claimed: &Claimed, piped: Piped) -> Result<()> {
-    let (dataset, chunk) = (claimed.dataset.clone(), claimed.chunk);
-    ground.reach(step, Happening::Chunk { dataset, chunk, rows: piped.rows, bytes: piped.bytes }).await
+    ground.reach(step, happening(claimed, piped)).await
+}
+
+fn happening(claimed: &Claimed, piped: Piped) -> Happening {
+    Happening::Chunk {
+        dataset: claimed.dataset.clone(),
+        chunk: claimed.chunk,
+        count: claimed.count,
+        rows: piped.rows,
+        bytes: piped.bytes,
+    }
+}
+
+/// Marks a chunk done in the transaction that holds its rows.
+///
+/// # Errors
+/// `Fenced` when whoever took over has given the chunk to another worker; `Invariant` when nobody took over.
+async fn mark_done(
+    ground: &Ground,
+    plan: &Plan,
+    scope: &ChunkScope,
+    secondary: &mut Session,
+    claimed: &Claimed,
+    piped: Piped,
+) -> Result<()> {
+    let marked = chunks::mark_done(secondary, &ground.tables, scope, claimed, piped).await;
+    if matches!(marked, Err(Error::Invariant { .. })) {
+        plan.lease.fence(secondary).await?;
+    }
+    marked
 }
 
 /// Commits a chunk, its rows and its mark; the fence is the last thing before.

@@ -115,6 +115,8 @@ pub struct Tuning {
     pub parallelism: usize,
     /// Rows a chunk aims at.
     pub seed_chunk_rows: u64,
+    /// Time a copy aims at: as many chunks of blocks that follow one another are copied together as fit into it.
+    pub seed_chunk_time: Duration,
     /// How a seed is cut into chunks.
     pub seed_strategy: SeedStrategy,
     /// How increments are read.
@@ -160,6 +162,7 @@ impl Default for Tuning {
         Tuning {
             parallelism: 2,
             seed_chunk_rows: 100_000,
+            seed_chunk_time: Duration::from_secs(2),
             seed_strategy: SeedStrategy::Auto,
             increment_strategy: IncrementStrategy::Auto,
             verify_seed: VerifySeed::Count,

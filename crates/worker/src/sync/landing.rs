@@ -108,9 +108,13 @@ async fn build_indexes(ground: &Arc<Ground>, plan: &Arc<Plan>) -> Result<()> {
         let (ground, plan, builds) = (Arc::clone(ground), Arc::clone(plan), Arc::clone(&builds));
         crew.spawn(async move {
             let mut session = plan.sessions.writer(&ground, &plan.lease, &format!("index {number}")).await?;
-            let memory =
-                format!("set maintenance_work_mem = {}", literal(&ground.job.tuning.maintenance_work_mem));
-            session.execute("setting the memory of index builds", memory).await?;
+            let tuning = &ground.job.tuning;
+            let means = format!(
+                "set maintenance_work_mem = {}; set max_parallel_maintenance_workers = {}",
+                literal(&tuning.maintenance_work_mem),
+                tuning.parallelism
+            );
+            session.execute("setting the means of index builds", means).await?;
             loop {
                 let next = builds.lock().await.next();
                 let Some((dataset, build, is_key)) = next else { break };

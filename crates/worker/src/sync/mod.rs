@@ -4,6 +4,8 @@ mod attempt;
 pub(crate) mod copying;
 mod gathering;
 pub(crate) mod ground;
+mod helpers;
+mod helping;
 mod incrementing;
 mod job;
 pub(crate) mod kindness;
@@ -19,12 +21,14 @@ mod seeding;
 pub(crate) mod sessions;
 pub(crate) mod storing;
 mod sweeping;
+mod target;
 
 use std::sync::Arc;
 
 use milestream_core::milestone::PrimaryBatch;
 use tokio_util::sync::CancellationToken;
 
+pub use helping::{Help, help};
 pub use job::{IncrementStrategy, Job, PrimaryChoice, SeedStrategy, Tuning, Upstream, VerifySeed};
 
 use crate::error::Result;
@@ -83,7 +87,8 @@ pub async fn run(
     let mut led = None;
     loop {
         let before = budget.progress();
-        match attempt::attempt(&ground, until, &mut outcome, &budget, &mut led).await {
+        let attempt = Box::pin(attempt::attempt(&ground, until, &mut outcome, &budget, &mut led));
+        match attempt.await {
             Ok(()) => return Ok(outcome),
             Err(error) => recovery::recover(&ground, &mut budget, before, led.as_ref(), error).await?,
         }

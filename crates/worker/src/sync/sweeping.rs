@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use super::copying::{Plan, copy_all};
+use super::copying::Plan;
 use super::ground::Ground;
+use super::helpers::copy_with_helpers;
 use crate::error::{Error, Result};
 use crate::observer::{Happening, Step};
 use crate::postgres::Session;
@@ -16,7 +17,8 @@ use crate::tables::chunks;
 pub(crate) async fn sweep(ground: &Arc<Ground>, plan: &Arc<Plan>, secondary: &mut Session) -> Result<()> {
     ground.reach(Step::Sweeping, Happening::Reached).await?;
     chunks::open_sweeps(secondary, &ground.tables, &plan.scope(ground)).await?;
-    copy_all(ground, plan, ground.job.tuning.parallelism.min(plan.pairs.len())).await?;
+    let workers = ground.job.tuning.parallelism.min(plan.pairs.len());
+    copy_with_helpers(ground, plan, workers, secondary).await?;
     require_all(ground, plan, secondary).await?;
     ground.reach(Step::Swept, Happening::Reached).await
 }

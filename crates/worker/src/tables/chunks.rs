@@ -1,6 +1,7 @@
 //! `{platform}_sync_chunk`: the chunks of the sync in flight.
 
 use sqlx::Row;
+use sqlx::postgres::PgRow;
 
 use milestream_core::chunk::ChunkBounds;
 
@@ -8,6 +9,7 @@ use super::ControlTables;
 use crate::error::{Error, Result};
 use crate::postgres::Session;
 use crate::postgres::copy::Piped;
+use crate::postgres::session::Backend;
 use crate::postgres::sql::assembled;
 
 /// Chunk rows stored by one statement.
@@ -20,12 +22,24 @@ pub(crate) struct PlannedChunk {
     pub(crate) bounds: ChunkBounds,
 }
 
-/// A chunk that a worker has claimed.
+/// A chunk that a worker has claimed, and those that are copied together with it.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Claimed {
+    /// The first ordinal.
     pub(crate) chunk: i32,
+    /// How many chunks these are; their ordinals follow one another.
+    pub(crate) count: u32,
     pub(crate) dataset: String,
+    /// What they cover together.
     pub(crate) bounds: ChunkBounds,
+}
+
+/// How many chunks a worker would copy together.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Appetite {
+    pub(crate) wanted: u32,
+    /// Workers that the chunks left have to be shared with.
+    pub(crate) workers: usize,
 }
 
 /// Names the stream and plan that chunk rows belong to, and the token under which they change.
@@ -61,7 +75,7 @@ pub(crate) async fn store(
     for part in chunks.chunks(INSERT_ROWS) {
         let mut bounds = Vec::with_capacity(part.len());
         for chunk in part {
-            bounds.push(json(&chunk.bounds)?);
+            bounds.push(json("bounds of a chunk", &chunk.bounds)?);
         }
         let numbers: Vec<i32> = ordinals.by_ref().take(part.len()).collect();
         let datasets: Vec<&str> = part.iter().map(|chunk| chunk.dataset.as_str()).collect();
@@ -94,11 +108,88 @@ pub(crate) async fn reset_claims(
     scope: &ChunkScope,
 ) -> Result<()> {
     let update = format!(
-        "update {} set status = 'pending', worker = null where stream_key = $1 and generation = $2 and status = 'copying'",
+        "update {} set status = 'pending', worker = null, backend = null where stream_key = $1 and generation = $2 and status = 'copying'",
         tables.sync_chunk
     );
     let query = sqlx::query(assembled(update)).bind(&scope.stream).bind(scope.generation);
     session.run("giving back unfinished chunks", query).await.map(|_| ())
+}
+
+/// A chunk that is being copied, and what is seen of the session that copies it.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Held {
+    pub(crate) chunk: i32,
+    pub(crate) backend: Option<Backend>,
+    /// Whether that session is no more, so that it cannot commit.
+    pub(crate) is_gone: bool,
+    /// What its copy has written so far; `None` where it has not begun.
+    pub(crate) bytes_copied: Option<i64>,
+}
+
+/// SQL for whether the session that claimed chunk `c` is gone. A session of another role shows its process id alone.
+const IS_GONE: &str = "not exists (select 1 from pg_stat_activity a where a.pid = (c.backend ->> 'pid')::int \
+     and coalesce(a.backend_start::text = c.backend ->> 'started', true))";
+
+/// The chunks that are being copied.
+pub(crate) async fn held(
+    session: &mut Session,
+    tables: &ControlTables,
+    scope: &ChunkScope,
+) -> Result<Vec<Held>> {
+    let question = format!(
+        "select c.chunk, c.backend::text, {IS_GONE}, p.bytes_processed from {} c \
+         left join pg_stat_progress_copy p on p.pid = (c.backend ->> 'pid')::int \
+         where c.stream_key = $1 and c.generation = $2 and c.status = 'copying' order by c.chunk",
+        tables.sync_chunk
+    );
+    let query = sqlx::query(assembled(question)).bind(&scope.stream).bind(scope.generation);
+    let rows = session.rows("looking what helpers copy", query).await?;
+    let backend = |text: &str| {
+        serde_json::from_str(text).map_err(|error| {
+            Error::invariant(&tables.sync_chunk, format!("backend {text:?} cannot be read: {error}"))
+        })
+    };
+    let held = |row: &PgRow| {
+        Ok(Held {
+            chunk: row.get(0),
+            backend: row.get::<Option<&str>, _>(1).map(backend).transpose()?,
+            is_gone: row.get(2),
+            bytes_copied: row.get(3),
+        })
+    };
+    rows.iter().map(held).collect()
+}
+
+/// Gives chunks back whose session is gone; how many these were. Part of a transaction that ends with the fence.
+pub(crate) async fn give_back(
+    session: &mut Session,
+    tables: &ControlTables,
+    scope: &ChunkScope,
+    chunks: &[i32],
+) -> Result<u64> {
+    let update = format!(
+        "update {} c set status = 'pending', worker = null, backend = null where c.stream_key = $1 and c.generation = $2 \
+         and c.chunk = any($3) and c.status = 'copying' and {IS_GONE}",
+        tables.sync_chunk
+    );
+    let query = sqlx::query(assembled(update)).bind(&scope.stream).bind(scope.generation).bind(chunks);
+    session.run("giving back a helper's chunks", query).await
+}
+
+/// Whether there is a chunk to claim.
+pub(crate) async fn is_any_pending(
+    session: &mut Session,
+    tables: &ControlTables,
+    stream: &str,
+    generation: i32,
+) -> Result<bool> {
+    let question = format!(
+        "select exists (select 1 from {} where stream_key = $1 and generation = $2 and status = 'pending')",
+        tables.sync_chunk
+    );
+    let query = sqlx::query(assembled(question)).bind(stream).bind(generation);
+    let row = session.row("looking for a chunk to claim", query).await?;
+    Ok(row.is_some_and(|row| row.get(0)))
 }
 
 /// Opens the sweeps for claiming, if everything else is done: a sweep's snapshot must be later than that of every
@@ -118,21 +209,38 @@ pub(crate) async fn open_sweeps(
     session.run("opening the sweeps", query).await.map(|_| ())
 }
 
-/// Claims the first chunk that nobody has, and commits the claim before any work: one round trip. `None` when
-/// there is none left to claim, which does not mean that all are done.
+/// Claims the first chunk that nobody has and those behind it that can be copied together with it, and commits the claim
+/// before any work: one round trip. `None` when there is none left to claim, which does not mean that all are done.
+///
+/// Near the end fewer are taken than are wanted, so that no worker is left with much while others have nothing.
 ///
 /// The claim holds the lease's row `for share`, so that an overtaken worker claims nothing.
 pub(crate) async fn claim(
     session: &mut Session,
     tables: &ControlTables,
     scope: &ChunkScope,
+    appetite: Appetite,
 ) -> Result<Option<Claimed>> {
+    let pending = format!(
+        "from {chunk} c where c.stream_key = $1 and c.generation = $2 and c.status = 'pending'",
+        chunk = tables.sync_chunk
+    );
+    // Ordinals of a leaf's blocks follow one another, so the rows that follow the first without a gap adjoin it.
     let claim = format!(
         "with held as (select 1 from {stream} where stream_key = $1 and lease_token = $3 for share), \
-         next as (select chunk from {chunk} where stream_key = $1 and generation = $2 and status = 'pending' \
-            and exists (select 1 from held) order by chunk limit 1 for update skip locked) \
-         update {chunk} c set status = 'copying', worker = $4, copies = copies + 1, started_at = clock_timestamp() \
-         from next where c.stream_key = $1 and c.generation = $2 and c.chunk = next.chunk \
+         first as (select c.chunk, c.dataset, c.bounds -> 'blocks' ->> 'leaf' as leaf {pending} \
+            and exists (select 1 from held) order by c.chunk limit 1 for update skip locked), \
+         share as (select case when $6 = 1 then 1 else greatest(($6 + 3) / 4, least($6, \
+            (select count(*) from (select 1 {pending} limit {COUNTED_MAX}) p) / (2 * $7))) end as chunks), \
+         free as (select c.chunk {pending} and exists (select 1 from first f where c.dataset = f.dataset \
+               and c.bounds -> 'blocks' ->> 'leaf' = f.leaf and c.chunk > f.chunk and c.chunk < f.chunk + $6) \
+            order by c.chunk for update skip locked), \
+         taken as (select chunk from first union all \
+            select chunk from (select chunk, row_number() over (order by chunk) as place from free) n \
+            where chunk = (select chunk from first) + place and place < (select chunks from share)) \
+         update {chunk} c set status = 'copying', worker = $4, backend = $5::jsonb, copies = copies + 1, \
+            started_at = clock_timestamp() \
+         from taken where c.stream_key = $1 and c.generation = $2 and c.chunk = taken.chunk \
          returning c.chunk, c.dataset, c.bounds::text",
         stream = tables.sync_stream,
         chunk = tables.sync_chunk
@@ -141,16 +249,48 @@ pub(crate) async fn claim(
         .bind(&scope.stream)
         .bind(scope.generation)
         .bind(scope.token)
-        .bind(&scope.worker);
-    let Some(row) = session.row("claiming a chunk", query).await? else { return Ok(None) };
-    let bounds: &str = row.get(2);
-    let bounds = serde_json::from_str(bounds).map_err(|error| {
-        Error::invariant(&tables.sync_chunk, format!("bounds {bounds:?} cannot be read: {error}"))
-    })?;
-    Ok(Some(Claimed { chunk: row.get(0), dataset: row.get(1), bounds }))
+        .bind(&scope.worker)
+        .bind(json("a backend", &session.backend)?)
+        .bind(i32::try_from(appetite.wanted.max(1)).unwrap_or(i32::MAX))
+        .bind(i32::try_from(appetite.workers.max(1)).unwrap_or(i32::MAX));
+    let mut chunks = Vec::new();
+    for row in session.rows("claiming a chunk", query).await? {
+        let text: &str = row.get(2);
+        let bounds: ChunkBounds = serde_json::from_str(text).map_err(|error| {
+            Error::invariant(&tables.sync_chunk, format!("bounds {text:?} cannot be read: {error}"))
+        })?;
+        chunks.push(Claimed { chunk: row.get(0), count: 1, dataset: row.get(1), bounds });
+    }
+    chunks.sort_by_key(|claimed| claimed.chunk);
+    let mut chunks = chunks.into_iter();
+    let Some(first) = chunks.next() else { return Ok(None) };
+    chunks.try_fold(first, |claimed, next| claimed.and(&next, tables)).map(Some)
 }
 
-/// Marks a chunk done; part of the transaction that holds its rows.
+/// Chunks that are counted to share them out; beyond that there are enough for all.
+const COUNTED_MAX: u32 = 10_000;
+
+impl Claimed {
+    /// # Errors
+    /// `Invariant` when the next chunk does not begin where this one ends: something would be copied twice or not at all.
+    fn and(self, next: &Claimed, tables: &ControlTables) -> Result<Claimed> {
+        let joined = match (&self.bounds, &next.bounds) {
+            (ChunkBounds::Blocks(range), ChunkBounds::Blocks(following)) => range.joined(following),
+            _ => None,
+        };
+        let Some(joined) = joined else {
+            let what = format!(
+                "chunk {} does not begin where those before it end: {:?}, {:?}",
+                next.chunk, self.bounds, next.bounds
+            );
+            return Err(Error::invariant(&tables.sync_chunk, what));
+        };
+        Ok(Claimed { count: self.count + next.count, bounds: ChunkBounds::Blocks(joined), ..self })
+    }
+}
+
+/// Marks a chunk done; part of the transaction that holds its rows. Of several that were copied together the first has
+/// all the rows.
 ///
 /// # Errors
 /// `Invariant` when the chunk was not being copied.
@@ -161,9 +301,16 @@ pub(crate) async fn mark_done(
     claimed: &Claimed,
     piped: Piped,
 ) -> Result<()> {
+    // A delta's chunk ends where it was cut; what was planned stays as it was planned.
+    let bounds = match &claimed.bounds {
+        ChunkBounds::Delta(_) => Some(json("bounds of a chunk", &claimed.bounds)?),
+        ChunkBounds::Blocks(_) | ChunkBounds::Keys(_) | ChunkBounds::Sweep => None,
+    };
     let update = format!(
-        "update {} set status = 'done', bounds = $6::jsonb, rows = $4, bytes = $5, finished_at = clock_timestamp() \
-         where stream_key = $1 and generation = $2 and chunk = $3 and status = 'copying'",
+        "update {} set status = 'done', bounds = coalesce($6::jsonb, bounds), \
+         rows = case when chunk = $3 then $4 else 0 end, bytes = case when chunk = $3 then $5 else 0 end, \
+         finished_at = clock_timestamp() \
+         where stream_key = $1 and generation = $2 and chunk >= $3 and chunk < $3 + $7 and status = 'copying'",
         tables.sync_chunk
     );
     let query = sqlx::query(assembled(update))
@@ -172,14 +319,17 @@ pub(crate) async fn mark_done(
         .bind(claimed.chunk)
         .bind(i64::try_from(piped.rows).unwrap_or(i64::MAX))
         .bind(i64::try_from(piped.bytes).unwrap_or(i64::MAX))
-        .bind(json(&claimed.bounds)?);
-    match session.run("marking a chunk done", query).await? {
-        1 => Ok(()),
-        _ => Err(Error::invariant(
-            &tables.sync_chunk,
-            format!("chunk {} of stream {:?} is not being copied", claimed.chunk, scope.stream),
-        )),
+        .bind(bounds)
+        .bind(i32::try_from(claimed.count).unwrap_or(i32::MAX));
+    let marked = session.run("marking a chunk done", query).await?;
+    if marked == u64::from(claimed.count) {
+        return Ok(());
     }
+    let what = format!(
+        "{marked} of {} chunks from {} on of stream {:?} are being copied",
+        claimed.count, claimed.chunk, scope.stream
+    );
+    Err(Error::invariant(&tables.sync_chunk, what))
 }
 
 /// Adds the chunk that follows one that was cut off the stream, already claimed; part of the same transaction.
@@ -194,8 +344,8 @@ pub(crate) async fn follow(
     bounds: ChunkBounds,
 ) -> Result<Claimed> {
     let insert = format!(
-        "insert into {chunk} (stream_key, generation, chunk, dataset, bounds, status, worker, copies, started_at) \
-         select $1, $2, $6 + count(distinct dataset)::int, $3, $4::jsonb, 'copying', $5, 1, clock_timestamp() \
+        "insert into {chunk} (stream_key, generation, chunk, dataset, bounds, status, worker, backend, copies, started_at) \
+         select $1, $2, $6 + count(distinct dataset)::int, $3, $4::jsonb, 'copying', $5, $7::jsonb, 1, clock_timestamp() \
          from {chunk} where stream_key = $1 and generation = $2 returning chunk",
         chunk = tables.sync_chunk
     );
@@ -203,12 +353,13 @@ pub(crate) async fn follow(
         .bind(&scope.stream)
         .bind(scope.generation)
         .bind(&cut.dataset)
-        .bind(json(&bounds)?)
+        .bind(json("bounds of a chunk", &bounds)?)
         .bind(&scope.worker)
-        .bind(cut.chunk);
+        .bind(cut.chunk)
+        .bind(json("a backend", &session.backend)?);
     let row = session.row("adding the next chunk", query).await?;
     let row = row.ok_or_else(|| Error::invariant(&tables.sync_chunk, "an insert returned no row"))?;
-    Ok(Claimed { chunk: row.get(0), dataset: cut.dataset.clone(), bounds })
+    Ok(Claimed { chunk: row.get(0), count: 1, dataset: cut.dataset.clone(), bounds })
 }
 
 /// What the primary held in the snapshot that a chunk of an increment was read in.
@@ -337,6 +488,6 @@ pub(crate) async fn recent(
     Ok(Recent { chunks: count(0), rows: count(1), seconds: row.get(2) })
 }
 
-fn json(bounds: &ChunkBounds) -> Result<String> {
-    serde_json::to_string(bounds).map_err(|error| Error::invariant("bounds of a chunk", error.to_string()))
+fn json(what: &str, value: &impl serde::Serialize) -> Result<String> {
+    serde_json::to_string(value).map_err(|error| Error::invariant(what, error.to_string()))
 }

@@ -91,6 +91,11 @@ impl Lease {
         }
     }
 
+    /// The lease that another worker holds under that token, for a helper that copies under it and never renews it.
+    pub(crate) fn of_another(tables: &Arc<ControlTables>, claim: Claim, token: i64) -> Lease {
+        Lease { tables: Arc::clone(tables), claim, token }
+    }
+
     /// The token under which this holder writes.
     pub(crate) fn token(&self) -> i64 {
         self.token
@@ -252,9 +257,7 @@ async fn terminate(session: &mut Session, backends: &str) -> Result<()> {
     let backends: Vec<Backend> = serde_json::from_str(backends)
         .map_err(|error| Error::invariant("lease_backends", format!("{backends:?} is no list: {error}")))?;
     for backend in backends {
-        let end = "select pg_terminate_backend(pid, 5000) from pg_stat_activity where pid = $1 and backend_start::text = $2";
-        let query = sqlx::query(end).bind(backend.pid).bind(&backend.started);
-        session.rows("ending the former holder's sessions", query).await?;
+        session.terminate(&backend).await?;
     }
     Ok(())
 }

@@ -44,6 +44,8 @@ fn versions(tables: &ControlTables) -> Vec<String> {
         ),
         // What an increment that is read by blocks must have brought.
         format!("alter table {} add column rows_expected bigint;", tables.sync_chunk),
+        // Which session copies a chunk, so that the leader can tell whether a helper's is still there.
+        format!("alter table {} add column backend jsonb;", tables.sync_chunk),
     ]
 }
 
@@ -89,6 +91,12 @@ pub(crate) async fn migrate(session: &mut Session, tables: &ControlTables) -> Re
 /// Whether the control tables are there; readers need not make them.
 pub(crate) async fn are_there(session: &mut Session, tables: &ControlTables) -> Result<bool> {
     Ok(current(session, tables).await?.is_some())
+}
+
+/// Whether the control tables are those of this build.
+pub(crate) async fn are_current(session: &mut Session, tables: &ControlTables) -> Result<bool> {
+    let newest = i32::try_from(versions(tables).len()).unwrap_or(i32::MAX);
+    Ok(current(session, tables).await? == Some(newest))
 }
 
 /// The version of the control tables; `None` where there are none.

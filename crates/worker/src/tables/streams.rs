@@ -52,6 +52,11 @@ impl Flight {
             && relations.any(|relation| relation.dataset == dataset && !relation.leaves.is_empty())
     }
 
+    /// Whether all chunks were cut when it was planned, so that whoever comes can claim some of them.
+    pub(crate) fn is_cut_by_plan(&self) -> bool {
+        self.is_seed() || self.shapes.keys().all(|dataset| self.is_by_blocks(dataset))
+    }
+
     pub(crate) fn phase(&self) -> &'static str {
         if self.is_seed() { "seed" } else { "increment" }
     }
@@ -79,6 +84,7 @@ pub(crate) struct StreamRow {
     pub(crate) generation: i32,
     pub(crate) lease_owner: Option<String>,
     pub(crate) lease_until: Option<String>,
+    pub(crate) lease_token: i64,
     pub(crate) halted_reason: Option<String>,
     /// The datasets that the stream had at its watermark, each with its columns' digest.
     pub(crate) schema_versions: Option<SchemaVersions>,
@@ -89,7 +95,7 @@ pub(crate) async fn load(session: &mut Session, tables: &ControlTables, stream: 
     let question = format!(
         "select primary_platform, primary_identity::text, last_synced_primary_batch, flight::text, generation, \
          case when lease_expires_at > clock_timestamp() then lease_owner end, \
-         date_trunc('second', lease_expires_at)::text, halted_reason, schema_versions::text \
+         date_trunc('second', lease_expires_at)::text, halted_reason, schema_versions::text, lease_token \
          from {} where stream_key = $1",
         tables.sync_stream
     );
@@ -107,6 +113,7 @@ pub(crate) async fn load(session: &mut Session, tables: &ControlTables, stream: 
         lease_until: row.get(6),
         halted_reason: row.get(7),
         schema_versions: parse(tables, row.get(8))?,
+        lease_token: row.get(9),
     })
 }
 

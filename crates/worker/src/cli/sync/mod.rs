@@ -10,6 +10,7 @@ use std::sync::Arc;
 use clap::Args;
 
 use self::report::StreamReport;
+use self::streams::{Part, Running};
 use super::output::{self, OutputArguments};
 use super::selection::SelectionArguments;
 use super::stop_at::{StopAt, StopPoint};
@@ -26,6 +27,10 @@ pub(super) struct Arguments {
     /// Go on until the primary has nothing more, instead of ending after one sync.
     #[arg(long)]
     until_caught_up: bool,
+    /// Help the processes that lead the streams: copy chunks of their seeds, and of increments that are read by blocks, as
+    /// long as somebody leads. Seeds are planned, landed and committed by the leader alone.
+    #[arg(long, conflicts_with = "until_caught_up")]
+    join: bool,
     /// Streams that run side by side.
     #[arg(long, env = "MILESTREAM_MAX_STREAMS", value_name = "N", default_value = "4")]
     max_streams: NonZeroUsize,
@@ -78,16 +83,28 @@ async fn sync(arguments: Arguments, surroundings: &Surroundings) -> Result<Endin
             "see `milestream resolve` for the reasons",
         ));
     }
-    let running = streams::Running {
-        until: if arguments.until_caught_up { Until::CaughtUp } else { Until::OneSync },
+    let running = Running {
+        part: match (arguments.join, arguments.until_caught_up) {
+            (true, _) => Part::Help,
+            (false, true) => Part::Lead(Until::CaughtUp),
+            (false, false) => Part::Lead(Until::OneSync),
+        },
         max_streams: arguments.max_streams.get(),
         screen: surroundings.screen.clone(),
         stop: signals::listen("stopping after the chunk in flight; a second signal ends at once")?,
         stop_at: arguments.stop_at.map(|point| Arc::new(StopAt::new(point))),
     };
     // Primaries first, so that their secondaries find the batch that is made now.
-    let (primaries, secondaries): (Vec<_>, Vec<_>) =
+    let (mut primaries, secondaries): (Vec<_>, Vec<_>) =
         selected.streams.into_iter().partition(|job| matches!(job, StreamJob::Ingest(_)));
+    if arguments.join {
+        for job in primaries.drain(..) {
+            let (platform, stream) = (job.platform(), job.stream_key());
+            tracing::warn!(
+                "passed over: {platform} {stream}: it is read from its source by one process alone"
+            );
+        }
+    }
     let mut reports = running.run(primaries).await;
     reports.extend(running.run(secondaries).await);
     arguments.output.write(&reports, || report::text(&reports))?;

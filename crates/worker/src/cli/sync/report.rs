@@ -8,7 +8,7 @@ use crate::cli::figures;
 use crate::cli::sheet::Sheet;
 use crate::error::Error;
 use crate::ingest::IngestOutcome;
-use crate::sync::Outcome;
+use crate::sync::{Help, Outcome};
 
 /// One stream of one platform.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -28,6 +28,8 @@ pub(super) struct StreamReport {
 pub(super) enum Ran {
     /// A secondary ran to its end.
     Synced(Outcome),
+    /// Chunks were copied for whoever led the stream.
+    Helped(Help),
     /// A primary made a batch.
     Ingested(IngestOutcome),
     /// It ended with an error.
@@ -43,7 +45,7 @@ impl Ran {
 impl StreamReport {
     pub(super) fn exit_code(&self) -> u8 {
         match &self.ran {
-            Ran::Synced(_) | Ran::Ingested(_) => 0,
+            Ran::Synced(_) | Ran::Helped(_) | Ran::Ingested(_) => 0,
             Ran::Failed { exit_code, .. } => *exit_code,
         }
     }
@@ -52,7 +54,7 @@ impl StreamReport {
     pub(super) fn has_more(&self) -> bool {
         match &self.ran {
             Ran::Synced(outcome) => !outcome.caught_up,
-            Ran::Ingested(_) => false,
+            Ran::Helped(_) | Ran::Ingested(_) => false,
             Ran::Failed { .. } => true,
         }
     }
@@ -69,6 +71,13 @@ impl fmt::Display for Ran {
                 }
                 f.write_str(if outcome.caught_up { ", caught up" } else { "" })
             }
+            Ran::Helped(help) => write!(
+                f,
+                "helped with {}, {}: {}",
+                figures::counted(help.chunks, "chunk"),
+                figures::counted(help.rows, "row"),
+                help.why
+            ),
             Ran::Ingested(outcome) => write!(
                 f,
                 "batch {}: {} inserted, {} updated, {} deleted of {}",
@@ -109,6 +118,7 @@ mod tests {
             why: Some("batch 7 is the newest".into()),
         };
         let partly = Outcome { syncs: 1, watermark: Some(PrimaryBatch(5)), caught_up: false, why: None };
+        let helped = Help { chunks: 12, rows: 1_200_000, why: "nobody has led the stream for 15s".into() };
         let batch = IngestOutcome {
             batch: LocalBatch(8),
             inserted: 27_004,
@@ -121,6 +131,7 @@ mod tests {
             report("Edge", Ran::Synced(synced)),
             report("Edge2", Ran::Synced(idle)),
             report("Edge3", Ran::Synced(partly)),
+            report("Edge4", Ran::Helped(helped)),
             report("Archive", Ran::failed(&Error::Fenced { stream: "Flights".into() })),
         ]
     }
@@ -133,6 +144,7 @@ mod tests {
         Edge      Flights  3 syncs, at batch 7, caught up
         Edge2     Flights  nothing to do: batch 7 is the newest
         Edge3     Flights  1 sync, at batch 5
+        Edge4     Flights  helped with 12 chunks, 1 200 000 rows: nobody has led the stream for 15s
         Archive   Flights  stream "Flights" was taken over by another worker; this one has written nothing since
         "#);
     }
@@ -146,7 +158,7 @@ mod tests {
     fn only_what_is_not_caught_up_has_more() {
         assert_eq!(
             reports().iter().map(StreamReport::has_more).collect::<Vec<_>>(),
-            [false, false, false, true, true]
+            [false, false, false, true, false, true]
         );
     }
 }

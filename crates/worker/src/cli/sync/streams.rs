@@ -21,10 +21,19 @@ use crate::{ingest, sync};
 /// Time between two looks at the figures of a stream whose events are far apart.
 const TICK: Duration = Duration::from_secs(1);
 
+/// What a run does for a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    /// Leads its syncs.
+    Lead(Until),
+    /// Copies chunks of whoever leads.
+    Help,
+}
+
 /// What all streams of a run have in common.
 #[derive(Clone)]
 pub(super) struct Running {
-    pub(super) until: Until,
+    pub(super) part: Part,
     pub(super) max_streams: usize,
     pub(super) screen: Screen,
     pub(super) stop: CancellationToken,
@@ -95,9 +104,10 @@ impl Running {
         }
         let (observer, stop) = (Arc::new(observers), self.stop.clone());
         match job {
-            StreamJob::Sync(job) => {
-                sync::run(Arc::clone(job), self.until, observer, stop).await.map(Ran::Synced)
-            }
+            StreamJob::Sync(job) => match self.part {
+                Part::Lead(until) => sync::run(Arc::clone(job), until, observer, stop).await.map(Ran::Synced),
+                Part::Help => sync::help(Arc::clone(job), observer, stop).await.map(Ran::Helped),
+            },
             StreamJob::Ingest(job) => ingest::run(Arc::clone(job), observer, stop).await.map(Ran::Ingested),
         }
     }
