@@ -122,6 +122,10 @@ impl Author<'_> {
                 secondary.verify = Verify::Count;
             }
         }
+        // Where a seed is to be disturbed between its chunks, every one of them counts.
+        for at in (0..plan.secondaries.len()).filter(|at| disturbed != Some(*at)) {
+            plan.secondaries[at].chunks_together = self.chance(30);
+        }
         plan
     }
 
@@ -243,6 +247,7 @@ impl Author<'_> {
             strategy: if self.chance(65) { Strategy::Blocks } else { Strategy::Keys },
             increments: if self.chance(40) { Strategy::Blocks } else { Strategy::Keys },
             chunk_rows: self.weighted(&[(1, 1), (3, 2), (4, 5), (3, 10), (1, 1000)]),
+            chunks_together: false,
             parallelism: self.weighted(&[(6, 1), (3, 2), (1, 3), (1, 4)]),
             verify: self.weighted(&[(5, Verify::Count), (2, Verify::Content), (3, Verify::Off)]),
             max_rows_per_sync: self.weighted(&[(6, 1_000_000), (1, 20), (1, 1)]),

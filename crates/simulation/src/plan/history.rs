@@ -63,6 +63,15 @@ impl Author<'_> {
             return vec![put(key, columns)];
         }
         let (key, columns) = live[self.below(live.len())].clone();
+        let twins = twins(plan, &key);
+        if !twins.is_empty() && self.chance(20) {
+            let twin = put(twins[self.below(twins.len())].clone(), self.columns(plan));
+            return match self.below(3) {
+                0 => vec![twin],
+                1 => vec![twin, put(key, self.touched(plan, columns))],
+                _ => vec![twin, Change::Remove { dataset, key }],
+            };
+        }
         match self.weighted(&[(8, 0), (5, 1), (2, 2), (1, 3), (2, 4), (1, 5)]) {
             // One column changes, perhaps from NULL to '' or back.
             0 => vec![put(key, self.touched(plan, columns))],
@@ -126,6 +135,24 @@ impl Author<'_> {
     }
 }
 
+/// Keys whose parts, written one after the other, are the same text: DataSurface's hash of unseparated text is one for all.
+fn twins(plan: &DatasetPlan, key: &[Cell]) -> Vec<Vec<Cell>> {
+    let mut twins = Vec::new();
+    for (at, pair) in key.windows(2).enumerate() {
+        let [Some(left), Some(right)] = pair else { continue };
+        let text = format!("{left}{right}");
+        for (cut, _) in text.char_indices().filter(|(cut, _)| *cut != left.len()) {
+            let (left, right) = text.split_at(cut);
+            if plan.key[at].kind.is_written(left) && plan.key[at + 1].kind.is_written(right) {
+                let mut twin = key.to_vec();
+                (twin[at], twin[at + 1]) = (Some(left.to_owned()), Some(right.to_owned()));
+                twins.push(twin);
+            }
+        }
+    }
+    twins
+}
+
 fn take_in(live: &mut Vec<(Vec<Cell>, Vec<Cell>)>, change: &Change) {
     match change {
         Change::Put { key, columns, .. } => match live.iter_mut().find(|(known, _)| known == key) {
@@ -133,5 +160,32 @@ fn take_in(live: &mut Vec<(Vec<Cell>, Vec<Cell>)>, change: &Change) {
             None => live.push((key.clone(), columns.clone())),
         },
         Change::Remove { key, .. } => live.retain(|(known, _)| known != key),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::ColumnPlan;
+    use super::*;
+
+    #[test]
+    fn twins_of_a_key_are_the_same_text_cut_elsewhere() {
+        let of = |kinds: &[Kind], key: &[&str]| -> Vec<Vec<String>> {
+            let column = |kind: &Kind| ColumnPlan { name: "part".to_owned(), kind: *kind };
+            let plan = DatasetPlan {
+                name: "people".to_owned(),
+                key: kinds.iter().map(column).collect(),
+                columns: Vec::new(),
+                sparse: false,
+            };
+            let key: Vec<Cell> = key.iter().map(|part| Some((*part).to_owned())).collect();
+            twins(&plan, &key).into_iter().map(|twin| twin.into_iter().flatten().collect()).collect()
+        };
+        assert_eq!(of(&[Kind::Integer, Kind::Integer], &["1", "11"]), [["11", "1"]]);
+        assert_eq!(of(&[Kind::Integer, Kind::Integer], &["10", "2"]), [["1", "02"]; 0], "02 is no number");
+        assert_eq!(of(&[Kind::Text, Kind::Integer], &["a", "12"]), [["a1", "2"]]);
+        assert_eq!(of(&[Kind::Text, Kind::Text], &["ä", ""]), [["", "ä"]]);
+        assert_eq!(of(&[Kind::Date, Kind::Text], &["2000-01-01", "b"]), [["", ""]; 0]);
+        assert_eq!(of(&[Kind::Integer], &["11"]), [[""]; 0]);
     }
 }

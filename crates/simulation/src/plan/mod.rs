@@ -9,6 +9,7 @@ pub mod tour;
 pub mod values;
 
 use std::path::Path;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -104,12 +105,22 @@ pub struct SecondaryPlan {
     pub increments: Strategy,
     /// Rows a chunk aims at.
     pub chunk_rows: u64,
+    /// Whether chunks of blocks that follow one another are copied together, as they are small and fast.
+    #[serde(default)]
+    pub chunks_together: bool,
     /// Streams of rows side by side.
     pub parallelism: usize,
     /// How landed seeds are checked.
     pub verify: Verify,
     /// Recorded rows an increment may span.
     pub max_rows_per_sync: u64,
+}
+
+impl SecondaryPlan {
+    /// The time that a copy aims at: too short for more than one chunk, or too long for the small chunks of a plan.
+    pub(crate) fn chunk_time(&self) -> Duration {
+        if self.chunks_together { Duration::from_secs(2) } else { Duration::from_millis(1) }
+    }
 }
 
 /// What a secondary keeps.

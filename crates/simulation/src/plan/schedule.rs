@@ -47,7 +47,7 @@ const DISTURBANCES: [(u32, FaultKind); 5] = [
 /// What ends a sync among its chunks.
 const INTERRUPTIONS: [(u32, FaultKind); 6] = [
     (6, FaultKind::WorkerAborted),
-    (2, FaultKind::AnswerCut),
+    (4, FaultKind::AnswerCut),
     (1, FaultKind::RequestCut),
     (2, FaultKind::CommitAnswerLost),
     (1, FaultKind::BackendTerminated),
@@ -159,7 +159,7 @@ impl Author<'_> {
         let mut fault = Fault::of(self.weighted(&INTERRUPTIONS));
         fault.side = settled_side(fault.kind).unwrap_or(self.pick(&[Side::Primary, Side::Secondary]));
         if matches!(fault.kind, FaultKind::RequestCut | FaultKind::AnswerCut) {
-            fault.bytes = self.rng.random_range(1..600);
+            fault.bytes = self.rng.random_range(1..1200);
         }
         fault.halfway = fault.kind == FaultKind::Takeover && self.chance(40);
         let at = self.weighted(&[
@@ -168,6 +168,9 @@ impl Author<'_> {
             (2, Phase::ChunkCommit),
             (5, Phase::BetweenChunks),
         ]);
+        // Most of what the primary answers are rows: its answers are cut among them.
+        let among_rows = fault.kind == FaultKind::AnswerCut && fault.side == Side::Primary;
+        let at = if among_rows { Phase::ChunkOpen } else { at };
         let nth = self.weighted(&[(4, 1), (3, 2), (1, 3)]);
         acts.extend([sync(vec![Cue { at, nth, what: What::Fault(fault) }]), commit, sync(Vec::new())]);
         acts

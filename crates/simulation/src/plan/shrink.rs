@@ -149,6 +149,7 @@ impl Edit {
             Edit::PlainSecondary(at) => {
                 let secondary = &mut plan.secondaries[at];
                 (secondary.parallelism, secondary.verify) = (1, Verify::Count);
+                secondary.chunks_together = false;
                 secondary.max_rows_per_sync = 1_000_000;
                 secondary.chunk_rows = secondary.chunk_rows.max(1000);
             }

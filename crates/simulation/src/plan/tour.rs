@@ -111,6 +111,7 @@ fn secondary(kind: FaultKind) -> SecondaryPlan {
         strategy: Strategy::Blocks,
         increments: Strategy::Keys,
         chunk_rows: 10,
+        chunks_together: false,
         parallelism: 1,
         verify: Verify::Content,
         max_rows_per_sync: 1_000_000,

@@ -149,6 +149,20 @@ impl Kind {
         }
     }
 
+    /// Whether Postgres writes a value so; of kinds whose values any other text may be cut into, else never.
+    pub(super) fn is_written(self, text: &str) -> bool {
+        fn is_number<N: std::str::FromStr + ToString>(text: &str) -> bool {
+            text.parse::<N>().is_ok_and(|number| number.to_string() == text)
+        }
+        match self {
+            Kind::Text => true,
+            Kind::SmallInt => is_number::<i16>(text),
+            Kind::Integer => is_number::<i32>(text),
+            Kind::BigInt => is_number::<i64>(text),
+            _ => false,
+        }
+    }
+
     /// The `number`th key of this kind; different numbers below 10 000 give different keys.
     pub fn key(self, number: u16) -> String {
         let n = u64::from(number);
@@ -179,6 +193,16 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+
+    #[test]
+    fn numbers_are_written_in_one_way() {
+        let written =
+            |kind: Kind| ["1", "01", "-1", "-0", "", "+1", "99999", "x"].map(|text| kind.is_written(text));
+        assert_eq!(written(Kind::SmallInt), [true, false, true, false, false, false, false, false]);
+        assert_eq!(written(Kind::Integer), [true, false, true, false, false, false, true, false]);
+        assert_eq!(written(Kind::Text), [true; 8]);
+        assert_eq!(written(Kind::Date), [false; 8]);
+    }
 
     #[test]
     fn different_numbers_give_different_keys() {

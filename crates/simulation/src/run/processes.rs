@@ -167,9 +167,12 @@ fn configured(primary: &PrimaryState, secondary: &SecondaryState) -> Configured 
         password: "trusted".to_owned(),
         staging_batches_to_keep: STAGING_KEPT,
         settings: format!(
-            "{SETTINGS}seed_chunk_rows = {}\nparallelism = {}\nseed_strategy = \"{seeds}\"\n\
+            "{SETTINGS}seed_chunk_rows = {}\nseed_chunk_time = \"{}ms\"\nparallelism = {}\nseed_strategy = \"{seeds}\"\n\
              increment_strategy = \"{increments}\"\nverify_seed = \"{verify}\"\nmax_rows_per_sync = {}\n",
-            plan.chunk_rows, plan.parallelism, plan.max_rows_per_sync
+            plan.chunk_rows,
+            plan.chunk_time().as_millis(),
+            plan.parallelism,
+            plan.max_rows_per_sync
         ),
     }
 }

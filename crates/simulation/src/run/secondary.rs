@@ -262,6 +262,7 @@ fn follower(
         tuning: Tuning {
             parallelism: plan.parallelism,
             seed_chunk_rows: plan.chunk_rows,
+            seed_chunk_time: plan.chunk_time(),
             seed_strategy: match plan.strategy {
                 Strategy::Blocks => SeedStrategy::Blocks,
                 Strategy::Keys => SeedStrategy::Keys,
