@@ -29,7 +29,9 @@ pub(super) async fn bookkeeping(stage: &Stage, report: &mut Report) -> Result<()
         let mut told = Vec::new();
         for rows in [people.keys / 2, people.keys / MANY] {
             let rows = rows.to_string();
-            stage.seed(&secondary, &people, &["--parallelism", "1", "--seed-chunk-rows", &rows]).await?;
+            // Every chunk apart, or small ones would be copied together.
+            let apart = ["--parallelism", "1", "--seed-chunk-rows", &rows, "--seed-chunk-time", "1ms"];
+            stage.seed(&secondary, &people, &apart).await?;
             told.push((stage.told("chunks").await, stage.told("copy_ms").await));
         }
         let (few, many) = (told[0], told[1]);
@@ -54,7 +56,16 @@ pub(super) async fn kill(stage: &Stage, report: &mut Report) -> Result<(), Strin
     let people = stage.headline().await;
     let secondary = stage.live(&people);
     let (parallelism, rows) = (PARALLELISM.to_string(), (people.keys / CHUNKS_TO_KILL).to_string());
-    let flags = ["--parallelism", &parallelism, "--seed-chunk-rows", &rows, "--lease", "1s"];
+    let flags = [
+        "--parallelism",
+        &parallelism,
+        "--seed-chunk-rows",
+        &rows,
+        "--seed-chunk-time",
+        "1ms",
+        "--lease",
+        "1s",
+    ];
     stage.ground.clear_target().await;
     let stop_at = format!("mid-chunk:{KILLED_AT}");
     let command = secondary.command(&[&flags[..], &["--stop-at", &stop_at]].concat());

@@ -2,6 +2,7 @@
 
 mod chunks;
 mod increment;
+mod join;
 mod link;
 mod load;
 mod memory;
@@ -15,7 +16,6 @@ use std::time::Instant;
 use clap::ValueEnum;
 
 use super::arguments::Act;
-use super::marks::Mark;
 use super::report::Report;
 use super::stage::Stage;
 
@@ -50,11 +50,7 @@ async fn one(act: Act, stage: &Stage, report: &mut Report) -> Result<(), String>
         Act::Link => Box::pin(link::far(stage, report)).await,
         Act::Increment => Box::pin(increment::against_seed(stage, report)).await,
         Act::Strategies => Box::pin(strategies::forced(stage, report)).await,
-        Act::Join => {
-            let why = "it waits for `milestream sync --join`";
-            report.mark(Mark::not_measured("two processes of one stream against one of two", why, 1.1, " ×"));
-            Ok(())
-        }
+        Act::Join => Box::pin(join::two_processes(stage, report)).await,
         Act::Changes => Box::pin(pictures::of_increments(stage, report)).await,
     }
 }
