@@ -76,7 +76,7 @@ impl Author<'_> {
         let goes_back = is_direct && self.chance(10);
         let disturbed = (is_direct && self.chance(25)).then(|| self.below(secondaries.len()));
         let batches =
-            2 + self.small(7) + if goes_back { 5 } else { 0 } + if disturbed.is_some() { 2 } else { 0 };
+            3 + self.small(7) + if goes_back { 5 } else { 0 } + if disturbed.is_some() { 2 } else { 0 };
         if let Some(index) = disturbed {
             let secondary = &mut secondaries[index];
             secondary.strategy = if self.chance(85) { Strategy::Blocks } else { Strategy::Keys };
@@ -87,6 +87,10 @@ impl Author<'_> {
         let history = self.history(&datasets, batches, disturbed.is_some());
         let follows: Vec<usize> = secondaries.iter().map(|secondary| secondary.primary).collect();
         let mut schedule = self.schedule(&primaries, &follows, disturbed, batches);
+        if is_direct && self.chance(8) {
+            let secondary = self.below(follows.len());
+            schedule.extend(self.pruned(follows[secondary], secondary));
+        }
         if goes_back {
             let secondary = self.below(follows.len());
             schedule.extend(self.gone_back(follows[secondary], secondary));

@@ -95,7 +95,7 @@ impl Author<'_> {
         for _ in 0..1 + self.small(6) + secondaries {
             let primary = self.below(primaries.len());
             let is_direct = primaries[primary].writer == Writer::Tables;
-            schedule.push(match self.weighted(&[(4, 0), (6, 1), (1, 2)]) {
+            let act = match self.weighted(&[(4, 0), (6, 1), (1, 2)]) {
                 0 => Act::Commit { primary },
                 2 if is_direct => Act::Begin {
                     primary,
@@ -104,9 +104,15 @@ impl Author<'_> {
                 _ => {
                     let until_caught_up = self.chance(70);
                     let cues = self.cues(is_direct, batches);
-                    Act::Sync { secondary: self.below(secondaries), until_caught_up, cues }
+                    let secondary = self.below(secondaries);
+                    // A sync without anything new passes few of the points where something can go wrong.
+                    if !cues.is_empty() && self.chance(60) {
+                        schedule.push(Act::Commit { primary: follows[secondary] });
+                    }
+                    Act::Sync { secondary, until_caught_up, cues }
                 }
-            });
+            };
+            schedule.push(act);
         }
         schedule
     }
@@ -145,6 +151,15 @@ impl Author<'_> {
         let commits = self.weighted(&[(1, 1), (2, 2), (3, 3)]);
         let again = vec![commit.clone(); commits];
         [vec![commit.clone(), commit, sync(Vec::new()), restored], again, vec![sync(Vec::new())]].concat()
+    }
+
+    /// An increment past whose watermark closed versions are removed before they are read.
+    pub(super) fn pruned(&mut self, primary: usize, secondary: usize) -> Vec<Act> {
+        let sync = |cues: Vec<Cue>| Act::Sync { secondary, until_caught_up: true, cues };
+        let fault = Fault { side: Side::Primary, ..Fault::of(FaultKind::HistoryPruned) };
+        let cue = Cue { at: Phase::Plan, nth: 1, what: What::Fault(fault) };
+        let commits = |count: usize| vec![Act::Commit { primary }; count];
+        [commits(1), vec![sync(Vec::new())], commits(1 + self.small(3)), vec![sync(vec![cue])]].concat()
     }
 
     /// A sync of several chunks that is interrupted among them, and taken up when the primary has gone on: an
@@ -197,8 +212,21 @@ impl Author<'_> {
     }
 
     fn cue(&mut self, what: What) -> Cue {
-        let nth = self.weighted(&[(6, 1), (3, 2), (2, 3), (1, 5)]);
-        Cue { at: self.weighted(&PHASES), nth, what }
+        let at = self.weighted(&PHASES);
+        // What comes once a sync is seldom waited for a second time.
+        let nth = match at {
+            Phase::ChunkOpen | Phase::MidChunk | Phase::ChunkCommit | Phase::BetweenChunks => {
+                self.weighted(&[(6, 1), (3, 2), (2, 3), (1, 5)])
+            }
+            Phase::Plan
+            | Phase::Sweep
+            | Phase::IndexBuild
+            | Phase::Merge
+            | Phase::BeforeCommit
+            | Phase::AfterCommit
+            | Phase::Idle => self.weighted(&[(10, 1), (2, 2), (1, 3)]),
+        };
+        Cue { at, nth, what }
     }
 
     fn fault(&mut self, is_direct: bool) -> Option<Fault> {
