@@ -35,13 +35,17 @@ struct Barrier {
 
 impl Barrier {
     fn at(&self, step: Step, nth: usize) -> Arc<At> {
+        self.before(step, nth, Verdict::GoOn)
+    }
+
+    fn before(&self, step: Step, nth: usize, verdict: Verdict) -> Arc<At> {
         let barrier = self.clone();
         Arc::new(At::nth(step, nth, move || {
-            let Barrier { arrived, go_on } = barrier.clone();
+            let (Barrier { arrived, go_on }, verdict) = (barrier.clone(), verdict.clone());
             async move {
                 arrived.notify_one();
                 go_on.notified().await;
-                Verdict::GoOn
+                verdict
             }
         }))
     }
@@ -168,12 +172,12 @@ async fn leaderless(world: &World, job: &Job) -> (JoinHandle<Result<Help, Error>
     let job =
         Job { tuning: sync::Tuning { lease: Duration::from_secs(1), ..job.tuning.clone() }, ..job.clone() };
     let (leads, helps) = (Barrier::default(), Barrier::default());
-    let leader = lead(&job, leads.at(Step::ChunkCommitting, 2));
+    let leader = lead(&job, leads.before(Step::ChunkCommitting, 2, Verdict::StopHere));
     leads.arrived().await;
     let helper = help(&job, helps.at(Step::MidChunk, 3));
     helps.arrived().await;
-    leader.abort();
-    assert!(leader.await.is_err_and(|ended| ended.is_cancelled()));
+    leads.go_on.notify_one();
+    assert!(matches!(leader.await.unwrap(), Err(Error::Abandoned { .. })));
     world.expire_lease(&job).await;
     (helper, helps)
 }
@@ -249,4 +253,72 @@ async fn a_helper_that_is_asked_to_stop_finishes_its_chunk() {
     leads.go_on.notify_one();
     leader.await.unwrap().unwrap();
     world.assert_holds(&job, 1).await;
+}
+
+/// A leader at its second chunk, who can be asked to stop.
+async fn stoppable(job: &Job) -> (JoinHandle<Result<Outcome, Error>>, Barrier, CancellationToken) {
+    let (leads, stop) = (Barrier::default(), CancellationToken::new());
+    let observer = leads.at(Step::ChunkCommitting, 2);
+    let leader = tokio::spawn(sync::run(Arc::new(job.clone()), Until::CaughtUp, observer, stop.clone()));
+    leads.arrived().await;
+    (leader, leads, stop)
+}
+
+#[tokio::test]
+async fn once_the_leader_has_let_go_a_helper_claims_nothing_more() {
+    let (world, job) = drill().await;
+    let (leader, leads, stop) = stoppable(&job).await;
+    let helps = Barrier::default();
+    let helper = help(&job, helps.at(Step::MidChunk, 3));
+    helps.arrived().await;
+    stop.cancel();
+    leads.go_on.notify_one();
+    assert!(matches!(leader.await.unwrap(), Err(Error::Stopped)));
+    helps.go_on.notify_one();
+    assert_eq!(helper.await.unwrap().unwrap().chunks, 3, "what it had in hand, and no more");
+    let done = format!("select count(*) from {} where status = 'done'", control(&job, "sync_chunk"));
+    assert_eq!(world.number(done).await, 2 + 3);
+    world.sync(&job).await.unwrap();
+    world.assert_holds(&job, 1).await;
+}
+
+#[tokio::test]
+async fn a_helper_waits_for_another_leader_however_long_its_copy_took() {
+    let (world, job) = drill().await;
+    let (leader, leads, stop) = stoppable(&job).await;
+    let helps = Barrier::default();
+    let helper = help(&job, helps.at(Step::MidChunk, 1));
+    helps.arrived().await;
+    // Longer than the helper waits for a leader.
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    stop.cancel();
+    leads.go_on.notify_one();
+    assert!(matches!(leader.await.unwrap(), Err(Error::Stopped)));
+    helps.go_on.notify_one();
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    let (leader, leads, _stop) = stoppable(&job).await;
+    until_one_chunk_is_left(&world, &job).await;
+    leads.go_on.notify_one();
+    leader.await.unwrap().unwrap();
+    world.assert_holds(&job, 1).await;
+    assert!(helper.await.unwrap().unwrap().chunks > 5);
+}
+
+#[tokio::test]
+async fn a_stream_that_begins_anew_does_not_take_the_work_of_a_former_helper() {
+    let (mut world, job) = drill().await;
+    let (leader, leads, stop) = stoppable(&job).await;
+    let helps = Barrier::default();
+    let helper = help(&job, helps.at(Step::MidChunk, 3));
+    helps.arrived().await;
+    stop.cancel();
+    leads.go_on.notify_one();
+    assert!(matches!(leader.await.unwrap(), Err(Error::Stopped)));
+    // As somebody does who wants the stream to be seeded again, while the helper is still in the middle of a chunk.
+    world.execute("secondary", format!("delete from {}", control(&job, "sync_stream"))).await;
+    world.commit(updates("people", 0..200, "changed")).await;
+    helps.go_on.notify_one();
+    assert!(helper.await.unwrap().is_ok());
+    world.sync(&job).await.unwrap();
+    world.assert_holds(&job, 2).await;
 }

@@ -127,7 +127,7 @@ const INDEX_COLUMNS: &str = "array_to_json(array(select coalesce(a.attname::text
 /// SQL for a relation `c` of schema `n` as JSON, in the shape of [`Answer`].
 fn relation() -> String {
     format!(
-        "json_build_object('readable', coalesce(has_table_privilege(c.oid, 'select'), false), \
+        "json_build_object('readable', has_table_privilege(c.oid, 'select'), \
      'table', json_build_object('oid', c.oid::int8, 'schema', n.nspname, 'name', c.relname, 'kind', c.relkind::text, \
      'rows_estimated', (select sum(greatest(l.reltuples, 0))::float8 from pg_class l where (l.oid = c.oid or l.oid in \
         (select relid from pg_partition_tree(c.oid) where isleaf)) and l.reltuples >= 0 and l.relkind <> 'p'), \
@@ -146,7 +146,7 @@ fn relation() -> String {
            'unique', x.indisunique and x.indpred is null, 'definition', pg_get_indexdef(x.indexrelid), \
            'constraint', exists (select 1 from pg_constraint k where k.conindid = x.indexrelid)) \
         from pg_index x join pg_class i on i.oid = x.indexrelid \
-        where x.indrelid = c.oid and x.indisvalid order by i.relname))))"
+        where x.indrelid = c.oid and x.indisvalid and pg_get_indexdef(x.indexrelid) is not null order by i.relname))))"
     )
 }
 
@@ -179,7 +179,7 @@ pub(crate) async fn find_all(session: &mut Session, quoted: &[String]) -> Result
     let names: Vec<_> = quoted.iter().map(|name| literal(name)).collect();
     let question = format!(
         "select (select {}::text from pg_class c join pg_namespace n on n.oid = c.relnamespace \
-         where c.oid = to_regclass(named.name)) \
+         where c.oid = to_regclass(named.name) and has_table_privilege(c.oid, 'select') is not null) \
          from unnest(array[{}]::text[]) with ordinality named(name, at) order by at",
         relation(),
         names.join(", ")

@@ -51,7 +51,7 @@ pub(crate) struct Patience {
 }
 
 /// A backend of a server, told apart from a later one with the same process id by its start.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Backend {
     pub(crate) pid: i32,
     /// `pg_stat_activity.backend_start` as text.

@@ -86,7 +86,7 @@ async fn next_plan(
         flight.retries += 1;
         let (pairs, _) = planning::pairs(&ground.job, upstream, &mut primary, secondary).await?;
         let (lease, upstream, sessions) = (lease.clone(), upstream.clone(), Arc::clone(sessions));
-        let plan = Plan { flight, pairs, generation: row.generation, lease, upstream, sessions };
+        let plan = Plan::led(flight, pairs, row.generation, lease, upstream, sessions);
         Some(match moved_shape(&plan) {
             None => {
                 resume(ground, &plan, secondary).await?;
@@ -111,7 +111,7 @@ async fn next_plan(
                 storing::store(ground, lease, secondary, &draft, generation, None).await?;
                 let Draft { flight, pairs, .. } = *draft;
                 let (lease, upstream, sessions) = (lease.clone(), upstream.clone(), Arc::clone(sessions));
-                Some(Plan { flight, pairs, generation, lease, upstream, sessions })
+                Some(Plan::led(flight, pairs, generation, lease, upstream, sessions))
             }
         }
     };
@@ -133,6 +133,7 @@ pub(super) fn moved_shape(plan: &Plan) -> Option<Error> {
 }
 
 async fn resume(ground: &Ground, plan: &Plan, secondary: &mut Session) -> Result<()> {
+    helpers::dismiss(ground, plan, secondary).await?;
     // Fenced like data: an overtaken worker must not hand out chunks that the new leader is copying.
     secondary.begin().await?;
     chunks::reset_claims(secondary, &ground.tables, &plan.scope(ground)).await?;
@@ -210,7 +211,7 @@ fn is_replanned(error: &Error, plan: &Plan) -> bool {
 async fn replan(ground: &Ground, old: &Plan, was_disturbed: bool, secondary: &mut Session) -> Result<Plan> {
     // An error may have left a transaction of the leader's own open.
     secondary.rollback().await?;
-    helpers::dismiss(ground, old, secondary).await?;
+    helpers::withdraw(ground, old, secondary).await?;
     let mut row = streams::load(secondary, &ground.tables, &ground.stream).await?;
     row.flight = None;
     let mut primary = old.sessions.reader(ground, &old.upstream, "plan").await?;
@@ -223,7 +224,7 @@ async fn replan(ground: &Ground, old: &Plan, was_disturbed: bool, secondary: &mu
     storing::store(ground, &old.lease, secondary, &draft, generation, Some(old.flight.local)).await?;
     let Draft { flight, pairs, .. } = *draft;
     let (lease, upstream, sessions) = (old.lease.clone(), old.upstream.clone(), Arc::clone(&old.sessions));
-    Ok(Plan { flight, pairs, generation, lease, upstream, sessions })
+    Ok(Plan::led(flight, pairs, generation, lease, upstream, sessions))
 }
 
 /// The batch that a sync was going to is not there any more, nor any other to go to.

@@ -31,9 +31,23 @@ pub(crate) struct Plan {
     pub(crate) lease: Lease,
     pub(crate) upstream: Upstream,
     pub(crate) sessions: Arc<Sessions>,
+    /// Whether another process leads it.
+    pub(crate) is_helped: bool,
 }
 
 impl Plan {
+    /// A plan that this worker leads.
+    pub(crate) fn led(
+        flight: Flight,
+        pairs: Vec<Pair>,
+        generation: i32,
+        lease: Lease,
+        upstream: Upstream,
+        sessions: Arc<Sessions>,
+    ) -> Plan {
+        Plan { flight, pairs, generation, lease, upstream, sessions, is_helped: false }
+    }
+
     pub(crate) fn scope(&self, ground: &Ground) -> ChunkScope {
         ChunkScope {
             stream: ground.stream.clone(),
@@ -98,7 +112,7 @@ async fn work(ground: &Ground, plan: &Plan, number: usize, workers: usize) -> Re
     let mut pace = Pace::aiming_at(ground.job.tuning.seed_chunk_time);
     loop {
         ground.check_stop()?;
-        let appetite = Appetite { wanted: pace.wanted(), workers };
+        let appetite = Appetite { wanted: pace.wanted(), workers, sweeps: !plan.is_helped };
         let Some(claimed) = chunks::claim(&mut secondary, &ground.tables, &scope, appetite).await? else {
             // An overtaken worker claims nothing either; that must not look like an end.
             plan.lease.fence(&mut secondary).await?;

@@ -1,7 +1,7 @@
 //! The leader's side of `sync --join`: chunks that helpers have claimed are waited for, and given back where the helper
 //! is gone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use super::ground::Ground;
 use crate::error::Result;
 use crate::observer::NoticeKind;
 use crate::postgres::Session;
-use crate::tables::chunks::{self, Held};
+use crate::tables::chunks::{self, Held, Left};
 
 /// Time between two looks at what helpers hold.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -33,16 +33,20 @@ pub(crate) async fn copy_with_helpers(
     }
 }
 
-/// Waits until nobody copies any more; whether a chunk was given back meanwhile, and is to be copied here.
+/// Waits until nobody copies any more; whether there are chunks to be copied here after all.
 async fn wait(ground: &Ground, plan: &Plan, secondary: &mut Session) -> Result<bool> {
     let scope = plan.scope(ground);
     let mut watched = Watched::default();
     let mut is_told = false;
     loop {
         // Our own workers have ended: whatever is still being copied is a helper's.
-        let held = chunks::held(secondary, &ground.tables, &scope).await?;
+        let Left { is_any_pending, held } = chunks::left(secondary, &ground.tables, &scope).await?;
         if held.is_empty() {
-            return Ok(false);
+            if is_any_pending {
+                // A helper's claim had locked them when our workers looked.
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+            return Ok(is_any_pending);
         }
         if !is_told {
             let count = held.len();
@@ -59,15 +63,33 @@ async fn wait(ground: &Ground, plan: &Plan, secondary: &mut Session) -> Result<b
     }
 }
 
-/// Ends whoever still copies chunks of a plan that another one takes the place of: its landing tables are made anew.
+/// Takes a plan away from helpers that another one is to take the place of: none of its chunks can be claimed any more,
+/// and whoever copies one is ended, since its landing tables are made anew.
+///
+/// # Errors
+/// Those of the secondary; `Fenced`.
+pub(crate) async fn withdraw(ground: &Ground, plan: &Plan, secondary: &mut Session) -> Result<()> {
+    secondary.begin().await?;
+    chunks::withdraw(secondary, &ground.tables, &plan.scope(ground)).await?;
+    plan.lease.fence(secondary).await?;
+    secondary.commit("withdrawing a plan").await?;
+    dismiss(ground, plan, secondary).await
+}
+
+/// Ends whoever copies chunks of a plan.
 ///
 /// # Errors
 /// Those of the secondary.
 pub(crate) async fn dismiss(ground: &Ground, plan: &Plan, secondary: &mut Session) -> Result<()> {
-    for held in chunks::held(secondary, &ground.tables, &plan.scope(ground)).await? {
-        if let Some(backend) = &held.backend {
-            secondary.terminate(backend).await?;
-        }
+    let left = chunks::left(secondary, &ground.tables, &plan.scope(ground)).await?;
+    end(&left.held.iter().collect::<Vec<_>>(), secondary).await
+}
+
+async fn end(held: &[&Held], secondary: &mut Session) -> Result<()> {
+    // One session may hold many chunks.
+    let backends: BTreeSet<_> = held.iter().filter_map(|held| held.backend.as_ref()).collect();
+    for backend in backends {
+        secondary.terminate(backend).await?;
     }
     Ok(())
 }
@@ -75,11 +97,7 @@ pub(crate) async fn dismiss(ground: &Ground, plan: &Plan, secondary: &mut Sessio
 /// Takes chunks from helpers that are gone or stand still: their sessions are ended first, so that nothing of theirs can
 /// still be committed.
 async fn give_back(ground: &Ground, plan: &Plan, secondary: &mut Session, lost: &[&Held]) -> Result<()> {
-    for held in lost {
-        if let Some(backend) = &held.backend {
-            secondary.terminate(backend).await?;
-        }
-    }
+    end(lost, secondary).await?;
     let ordinals: Vec<i32> = lost.iter().map(|held| held.chunk).collect();
     secondary.begin().await?;
     let scope = plan.scope(ground);

@@ -62,16 +62,21 @@ pub async fn help(job: Arc<Job>, observer: Arc<dyn Observer>, stop: Cancellation
     });
     let mut budget = Budget::new(&ground.job.tuning);
     let mut leaderless_since = Instant::now();
+    let mut waited = LOOK_EVERY;
     loop {
         let before = budget.progress();
         let ended = turn(&ground, &mut leaderless_since).await;
         budget.reached(counting.help().chunks);
+        if budget.progress() != before {
+            waited = LOOK_EVERY;
+        }
         match ended {
             Ok(why) => return Ok(Help { why, ..counting.help() }),
             // The leader meets the same, and plans anew; whoever takes over raises the token.
             Err(error) if is_the_leaders(&error) => {
                 ground.notice(NoticeKind::Helped, format!("{error}; waiting for what the leader does"));
-                pause(&ground).await?;
+                pause(&ground, waited).await?;
+                waited = (waited * 2).min(ground.job.tuning.lease);
             }
             Err(error) => recovery::recover(&ground, &mut budget, before, None, error).await?,
         }
@@ -91,23 +96,25 @@ async fn turn(ground: &Arc<Ground>, leaderless_since: &mut Instant) -> Result<St
         ground.check_stop()?;
         match helper.look().await? {
             Sight::Chunks(plan) => {
-                *leaderless_since = Instant::now();
                 helper.report(&plan).await?;
-                copy_all(ground, &Arc::new(*plan), job.tuning.parallelism).await?;
+                let copied = copy_all(ground, &Arc::new(*plan), job.tuning.parallelism).await;
+                // It was led until just now, however long the copy took.
+                *leaderless_since = Instant::now();
+                copied?;
             }
             Sight::Leader => *leaderless_since = Instant::now(),
             Sight::Nobody if leaderless_since.elapsed() > job.tuning.lease => break,
             Sight::Nobody => {}
         }
-        pause(ground).await?;
+        pause(ground, LOOK_EVERY).await?;
     }
     helper.end().await;
     Ok(format!("nobody has led the stream for {}", TimeSpan::from(job.tuning.lease)))
 }
 
-async fn pause(ground: &Ground) -> Result<()> {
+async fn pause(ground: &Ground, time: Duration) -> Result<()> {
     tokio::select! {
-        () = tokio::time::sleep(LOOK_EVERY) => Ok(()),
+        () = tokio::time::sleep(time) => Ok(()),
         () = ground.stop.cancelled() => Err(Error::Stopped),
     }
 }
@@ -149,7 +156,9 @@ impl Helper<'_> {
             return Ok(Sight::Nobody);
         }
         let Some(flight) = row.flight.filter(Flight::is_cut_by_plan) else { return Ok(Sight::Leader) };
-        if !chunks::is_any_pending(&mut self.session, tables, &self.ground.stream, row.generation).await? {
+        if !chunks::is_any_to_help_with(&mut self.session, tables, &self.ground.stream, row.generation)
+            .await?
+        {
             return Ok(Sight::Leader);
         }
         if self.token != row.lease_token {
@@ -160,6 +169,9 @@ impl Helper<'_> {
         let upstream = job.upstream(&flight.primary)?.clone();
         let mut primary = self.sessions.reader(self.ground, &upstream, "help").await?;
         let (pairs, _) = planning::pairs(job, &upstream, &mut primary, &mut self.session).await?;
+        // Before a chunk is claimed that could not be read.
+        flight.expectation.open(&mut primary, &self.ground.session_name("help")).await?;
+        primary.commit("ending a look").await?;
         self.sessions.keep_reader(primary);
         let claim = Claim {
             stream: self.ground.stream.clone(),
@@ -168,7 +180,7 @@ impl Helper<'_> {
         };
         let lease = Lease::of_another(tables, claim, row.lease_token);
         let (generation, sessions) = (row.generation, Arc::clone(&self.sessions));
-        let plan = Plan { flight, pairs, generation, lease, upstream, sessions };
+        let plan = Plan { flight, pairs, generation, lease, upstream, sessions, is_helped: true };
         match moved_shape(&plan) {
             Some(moved) => Err(moved),
             None => Ok(Sight::Chunks(Box::new(plan))),

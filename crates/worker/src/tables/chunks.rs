@@ -1,7 +1,6 @@
 //! `{platform}_sync_chunk`: the chunks of the sync in flight.
 
 use sqlx::Row;
-use sqlx::postgres::PgRow;
 
 use milestream_core::chunk::ChunkBounds;
 
@@ -34,12 +33,14 @@ pub(crate) struct Claimed {
     pub(crate) bounds: ChunkBounds,
 }
 
-/// How many chunks a worker would copy together.
+/// Which chunks a worker would copy, and how many together.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Appetite {
     pub(crate) wanted: u32,
-    /// Workers that the chunks left have to be shared with.
+    /// Workers of this process, with whom the chunks left have to be shared.
     pub(crate) workers: usize,
+    /// Whether it takes sweeps too: silent for long, they are nothing for a helper, whose silence is its end.
+    pub(crate) sweeps: bool,
 }
 
 /// Names the stream and plan that chunk rows belong to, and the token under which they change.
@@ -108,11 +109,26 @@ pub(crate) async fn reset_claims(
     scope: &ChunkScope,
 ) -> Result<()> {
     let update = format!(
-        "update {} set status = 'pending', worker = null, backend = null where stream_key = $1 and generation = $2 and status = 'copying'",
+        "update {} set status = 'pending', worker = null, backend = null \
+         where stream_key = $1 and generation = $2 and status in ('copying', 'withdrawn')",
         tables.sync_chunk
     );
     let query = sqlx::query(assembled(update)).bind(&scope.stream).bind(scope.generation);
     session.run("giving back unfinished chunks", query).await.map(|_| ())
+}
+
+/// Lets nobody claim a chunk of a plan that another one is to take the place of; [`reset_claims`] is the way back.
+pub(crate) async fn withdraw(
+    session: &mut Session,
+    tables: &ControlTables,
+    scope: &ChunkScope,
+) -> Result<()> {
+    let update = format!(
+        "update {} set status = 'withdrawn' where stream_key = $1 and generation = $2 and status = 'pending'",
+        tables.sync_chunk
+    );
+    let query = sqlx::query(assembled(update)).bind(&scope.stream).bind(scope.generation);
+    session.run("withdrawing a plan", query).await.map(|_| ())
 }
 
 /// A chunk that is being copied, and what is seen of the session that copies it.
@@ -126,21 +142,27 @@ pub(crate) struct Held {
     pub(crate) bytes_copied: Option<i64>,
 }
 
-/// SQL for whether the session that claimed chunk `c` is gone. A session of another role shows its process id alone.
-const IS_GONE: &str = "not exists (select 1 from pg_stat_activity a where a.pid = (c.backend ->> 'pid')::int \
-     and coalesce(a.backend_start::text = c.backend ->> 'started', true))";
+/// What is left of a plan, sweeps that are not opened yet apart.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Left {
+    /// Whether there is a chunk to claim.
+    pub(crate) is_any_pending: bool,
+    pub(crate) held: Vec<Held>,
+}
 
-/// The chunks that are being copied.
-pub(crate) async fn held(
-    session: &mut Session,
-    tables: &ControlTables,
-    scope: &ChunkScope,
-) -> Result<Vec<Held>> {
+/// SQL for whether the session that claimed chunk `c` is gone. Helpers have the leader's role: of others the start is hidden.
+const IS_GONE: &str = "not exists (select 1 from pg_stat_activity a where a.pid = (c.backend ->> 'pid')::int \
+     and a.backend_start::text = c.backend ->> 'started')";
+
+/// The chunks that are pending or being copied, as one snapshot has them: a claim turns the first into the second.
+pub(crate) async fn left(session: &mut Session, tables: &ControlTables, scope: &ChunkScope) -> Result<Left> {
     let question = format!(
-        "select c.chunk, c.backend::text, {IS_GONE}, p.bytes_processed from {} c \
-         left join pg_stat_progress_copy p on p.pid = (c.backend ->> 'pid')::int \
-         where c.stream_key = $1 and c.generation = $2 and c.status = 'copying' order by c.chunk",
-        tables.sync_chunk
+        "select c.chunk, c.backend::text, {IS_GONE}, p.bytes_processed, pending.is_any \
+         from (select exists (select 1 from {chunk} where stream_key = $1 and generation = $2 and status = 'pending') \
+            as is_any) pending \
+         left join {chunk} c on c.stream_key = $1 and c.generation = $2 and c.status = 'copying' \
+         left join pg_stat_progress_copy p on p.pid = (c.backend ->> 'pid')::int order by c.chunk",
+        chunk = tables.sync_chunk
     );
     let query = sqlx::query(assembled(question)).bind(&scope.stream).bind(scope.generation);
     let rows = session.rows("looking what helpers copy", query).await?;
@@ -149,15 +171,17 @@ pub(crate) async fn held(
             Error::invariant(&tables.sync_chunk, format!("backend {text:?} cannot be read: {error}"))
         })
     };
-    let held = |row: &PgRow| {
-        Ok(Held {
-            chunk: row.get(0),
+    let mut left = Left { is_any_pending: rows.first().is_some_and(|row| row.get(4)), held: Vec::new() };
+    for row in &rows {
+        let Some(chunk) = row.get(0) else { continue };
+        left.held.push(Held {
+            chunk,
             backend: row.get::<Option<&str>, _>(1).map(backend).transpose()?,
             is_gone: row.get(2),
             bytes_copied: row.get(3),
-        })
-    };
-    rows.iter().map(held).collect()
+        });
+    }
+    Ok(left)
 }
 
 /// Gives chunks back whose session is gone; how many these were. Part of a transaction that ends with the fence.
@@ -176,15 +200,16 @@ pub(crate) async fn give_back(
     session.run("giving back a helper's chunks", query).await
 }
 
-/// Whether there is a chunk to claim.
-pub(crate) async fn is_any_pending(
+/// Whether there is a chunk to claim for a helper.
+pub(crate) async fn is_any_to_help_with(
     session: &mut Session,
     tables: &ControlTables,
     stream: &str,
     generation: i32,
 ) -> Result<bool> {
     let question = format!(
-        "select exists (select 1 from {} where stream_key = $1 and generation = $2 and status = 'pending')",
+        "select exists (select 1 from {} where stream_key = $1 and generation = $2 and status = 'pending' \
+         and bounds <> '\"sweep\"'::jsonb)",
         tables.sync_chunk
     );
     let query = sqlx::query(assembled(question)).bind(stream).bind(generation);
@@ -214,7 +239,8 @@ pub(crate) async fn open_sweeps(
 ///
 /// Near the end fewer are taken than are wanted, so that no worker is left with much while others have nothing.
 ///
-/// The claim holds the lease's row `for share`, so that an overtaken worker claims nothing.
+/// The claim holds the lease's row `for share`, so that an overtaken worker claims nothing, nor a helper whose leader has
+/// let go.
 pub(crate) async fn claim(
     session: &mut Session,
     tables: &ControlTables,
@@ -227,17 +253,19 @@ pub(crate) async fn claim(
     );
     // Ordinals of a leaf's blocks follow one another, so the rows that follow the first without a gap adjoin it.
     let claim = format!(
-        "with held as (select 1 from {stream} where stream_key = $1 and lease_token = $3 for share), \
+        "with held as (select 1 from {stream} where stream_key = $1 and lease_token = $3 and lease_owner is not null for share), \
          first as (select c.chunk, c.dataset, c.bounds -> 'blocks' ->> 'leaf' as leaf {pending} \
+            and ($8 or c.bounds <> '\"sweep\"'::jsonb) \
             and exists (select 1 from held) order by c.chunk limit 1 for update skip locked), \
          share as (select case when $6 = 1 then 1 else greatest(($6 + 3) / 4, least($6, \
             (select count(*) from (select 1 {pending} limit {COUNTED_MAX}) p) / (2 * $7))) end as chunks), \
-         free as (select c.chunk {pending} and exists (select 1 from first f where c.dataset = f.dataset \
-               and c.bounds -> 'blocks' ->> 'leaf' = f.leaf and c.chunk > f.chunk and c.chunk < f.chunk + $6) \
-            order by c.chunk for update skip locked), \
+         free as (select c.chunk from first f, {chunk} c where c.stream_key = $1 and c.generation = $2 \
+            and c.chunk > f.chunk and c.chunk < f.chunk + (select chunks from share) and c.status = 'pending' \
+            and c.dataset = f.dataset and c.bounds -> 'blocks' ->> 'leaf' = f.leaf \
+            order by c.chunk for update of c skip locked), \
          taken as (select chunk from first union all \
             select chunk from (select chunk, row_number() over (order by chunk) as place from free) n \
-            where chunk = (select chunk from first) + place and place < (select chunks from share)) \
+            where chunk = (select chunk from first) + place) \
          update {chunk} c set status = 'copying', worker = $4, backend = $5::jsonb, copies = copies + 1, \
             started_at = clock_timestamp() \
          from taken where c.stream_key = $1 and c.generation = $2 and c.chunk = taken.chunk \
@@ -252,7 +280,8 @@ pub(crate) async fn claim(
         .bind(&scope.worker)
         .bind(json("a backend", &session.backend)?)
         .bind(i32::try_from(appetite.wanted.max(1)).unwrap_or(i32::MAX))
-        .bind(i32::try_from(appetite.workers.max(1)).unwrap_or(i32::MAX));
+        .bind(i32::try_from(appetite.workers.max(1)).unwrap_or(i32::MAX))
+        .bind(appetite.sweeps);
     let mut chunks = Vec::new();
     for row in session.rows("claiming a chunk", query).await? {
         let text: &str = row.get(2);

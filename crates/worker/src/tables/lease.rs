@@ -51,9 +51,11 @@ impl Lease {
         observer: &dyn Observer,
     ) -> Result<Lease> {
         // Only where there is none: even to find the row there, an insert would wait for a holder that stalled in the
-        // middle of the commit that moves its watermark.
+        // middle of the commit that moves its watermark. Tokens begin at the time: a row that was deleted and comes again
+        // must not have a token that a helper of the former one still works under.
         let insert = format!(
-            "insert into {stream} (stream_key) select $1::varchar \
+            "insert into {stream} (stream_key, lease_token) select $1::varchar, \
+             (extract(epoch from clock_timestamp()) * 1000000)::int8 \
              where not exists (select 1 from {stream} where stream_key = $1) on conflict do nothing",
             stream = tables.sync_stream
         );

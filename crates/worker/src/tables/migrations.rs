@@ -70,13 +70,7 @@ pub(crate) async fn migrate(session: &mut Session, tables: &ControlTables) -> Re
     session.execute("creating the migration table", create).await?;
     let done = current(session, tables).await?.unwrap_or(0);
     if done > newest {
-        return Err(Error::setup(
-            format!(
-                "{}: {} is at version {done}, this build knows {newest}",
-                session.endpoint, tables.sync_migration
-            ),
-            "run the newer Milestream that made these tables",
-        ));
+        return Err(made_by_newer(session, tables, done));
     }
     for (version, statements) in (1..).zip(&versions).skip(usize::try_from(done).unwrap_or(0)) {
         session
@@ -93,10 +87,27 @@ pub(crate) async fn are_there(session: &mut Session, tables: &ControlTables) -> 
     Ok(current(session, tables).await?.is_some())
 }
 
-/// Whether the control tables are those of this build.
+/// Whether the control tables are those of this build; an older one's are brought up to date by whoever leads.
+///
+/// # Errors
+/// `Setup` when the tables were made by a newer Milestream.
 pub(crate) async fn are_current(session: &mut Session, tables: &ControlTables) -> Result<bool> {
     let newest = i32::try_from(versions(tables).len()).unwrap_or(i32::MAX);
-    Ok(current(session, tables).await? == Some(newest))
+    match current(session, tables).await? {
+        Some(version) if version > newest => Err(made_by_newer(session, tables, version)),
+        version => Ok(version == Some(newest)),
+    }
+}
+
+fn made_by_newer(session: &Session, tables: &ControlTables, version: i32) -> Error {
+    let known = versions(tables).len();
+    Error::setup(
+        format!(
+            "{}: {} is at version {version}, this build knows {known}",
+            session.endpoint, tables.sync_migration
+        ),
+        "run the newer Milestream that made these tables",
+    )
 }
 
 /// The version of the control tables; `None` where there are none.
