@@ -6,7 +6,7 @@ use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use milestream_tests::{At, Table, Tape, World, control, inserts, texts, updates};
+use milestream_tests::{At, Table, Tape, World, control, inserts, updates};
 use milestream_worker::observer::{Answer, Event, NoticeKind, Observer, Step, Verdict};
 use milestream_worker::sync::{self, Job, Outcome, Until};
 use milestream_worker::{Error, Holding};
