@@ -7,6 +7,7 @@ use milestream_oracle::{Difference, Primary, Row, Shape, differences};
 
 use super::Failure;
 use super::asker::{Asker, quoted};
+use super::inject::ADDED_COLUMN;
 use super::ledger::{Capture, Held, Ledger, When};
 use super::primary::StreamState;
 use super::record::Recorder;
@@ -304,6 +305,11 @@ impl SecondaryState {
         asker: &mut Asker,
         recorder: &Recorder,
     ) -> Result<(), Failure> {
+        // With another column the staging table is made anew.
+        let datasets = follower.job(|_| {}).stream.datasets;
+        if datasets.iter().flat_map(|dataset| &dataset.columns).any(|column| column.name == ADDED_COLUMN) {
+            return Ok(());
+        }
         let staged = follower.tables.iter().map(|table| {
             let staging = ident(&names::staging_table(&self.plan.name, &follower.store(), table.name()));
             format!("select ds_surf_batch_id from {staging}")
