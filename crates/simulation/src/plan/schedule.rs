@@ -185,7 +185,13 @@ impl Author<'_> {
         ]);
         // Most of what the primary answers are rows: its answers are cut among them.
         let among_rows = fault.kind == FaultKind::AnswerCut && fault.side == Side::Primary;
-        let at = if among_rows { Phase::ChunkOpen } else { at };
+        // A chunk has one COMMIT, which its own phase is for; the one of all the data is worth more.
+        let loses_commit = fault.kind == FaultKind::CommitAnswerLost;
+        let at = match at {
+            _ if among_rows => Phase::ChunkOpen,
+            Phase::ChunkOpen | Phase::MidChunk if loses_commit => Phase::BeforeCommit,
+            at => at,
+        };
         let nth = self.weighted(&[(4, 1), (3, 2), (1, 3)]);
         acts.extend([sync(vec![Cue { at, nth, what: What::Fault(fault) }]), commit, sync(Vec::new())]);
         acts
