@@ -185,11 +185,11 @@ impl Author<'_> {
         ]);
         // Most of what the primary answers are rows: its answers are cut among them.
         let among_rows = fault.kind == FaultKind::AnswerCut && fault.side == Side::Primary;
-        // A chunk has one COMMIT, which its own phase is for; the one of all the data is worth more.
-        let loses_commit = fault.kind == FaultKind::CommitAnswerLost;
+        // Who loses the answer of a COMMIT, or is overtaken before one, shows most at the COMMIT of all the data.
+        let is_of_commits = matches!(fault.kind, FaultKind::CommitAnswerLost | FaultKind::Takeover);
         let at = match at {
             _ if among_rows => Phase::ChunkOpen,
-            Phase::ChunkOpen | Phase::MidChunk if loses_commit => Phase::BeforeCommit,
+            Phase::ChunkOpen | Phase::MidChunk if is_of_commits => Phase::BeforeCommit,
             at => at,
         };
         let nth = self.weighted(&[(4, 1), (3, 2), (1, 3)]);
