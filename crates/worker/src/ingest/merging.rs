@@ -31,7 +31,7 @@ pub(crate) async fn merge(ground: &Ground<IngestJob>, batch: &Batch, store: &mut
         total.deleted += counts.deleted;
         if let Some(keep) = ground.job.staging_batches_to_keep {
             let oldest = batch.id.0.saturating_sub(i32::try_from(keep).unwrap_or(i32::MAX)).saturating_add(1);
-            store.execute("clearing old staged rows", merge::clear_old(pair, oldest)).await?;
+            store.execute("clearing old staged rows", merge::clear_old(pair, oldest, batch.id)).await?;
         }
     }
     Ok(total)

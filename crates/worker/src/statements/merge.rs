@@ -137,7 +137,9 @@ pub(crate) fn clear_staged(pair: &Pair, local: LocalBatch) -> String {
     format!("delete from {} where {BATCH_ID} = {local}", ident(&pair.names.staging))
 }
 
-/// Removes staged rows of batches that are kept no longer.
-pub(crate) fn clear_old(pair: &Pair, oldest_kept: i32) -> String {
-    format!("delete from {} where {BATCH_ID} < {oldest_kept}", ident(&pair.names.staging))
+/// Removes staged rows of batches that are kept no longer, and of those that the primary took back: none comes after
+/// `newest`.
+pub(crate) fn clear_old(pair: &Pair, oldest_kept: i32, newest: LocalBatch) -> String {
+    let staging = ident(&pair.names.staging);
+    format!("delete from {staging} where {BATCH_ID} < {oldest_kept} or {BATCH_ID} > {newest}")
 }

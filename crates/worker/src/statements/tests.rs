@@ -104,7 +104,7 @@ fn how_a_net_delta_is_merged() {
         ("update", statements.update),
         ("insert", statements.insert),
         ("clear", merge::clear_staged(&pair, LOCAL)),
-        ("clear old", merge::clear_old(&pair, 5)),
+        ("clear old", merge::clear_old(&pair, 5, LocalBatch(9))),
     ];
     all.extend(merge::colliding_keys(&pair, LOCAL).into_iter().map(|text| ("colliding keys", text)));
     insta::assert_snapshot!(titled(all));

@@ -51,7 +51,8 @@ pub(crate) async fn clear_old(ground: &Ground, plan: &Plan, secondary: &mut Sess
     // Of no batch at all, not even of this one.
     let oldest = oldest.map_or(plan.flight.local.0.saturating_add(1), |oldest| oldest.0);
     for pair in &plan.pairs {
-        secondary.execute("clearing old staged rows", merge::clear_old(pair, oldest)).await?;
+        let clear = merge::clear_old(pair, oldest, plan.flight.local);
+        secondary.execute("clearing old staged rows", clear).await?;
     }
     Ok(())
 }
