@@ -16,10 +16,11 @@ use crate::postgres::catalog::{self, Leaf, Table};
 use crate::postgres::read::Relation;
 use crate::statements::delta;
 
-/// From this share of a table's versions on, an increment is read by blocks: the whole table in its physical order is
-/// then sooner read than so much of it by index, sorted.
-const BLOCKS_FROM_SHARE: f64 = 0.1;
-/// Fewer rows than that are sorted in no time, and the landing table of an increment by blocks costs more than it saves.
+/// From this share of a table's versions on, an increment is read by blocks. Of tables in memory 30 % are still sooner read
+/// in the order of their keys (9.6 s against 11.1 s of a million rows), since blocks land and are settled before they are
+/// staged; what they save, the random order and the sort of half a table, was not measured on a disk.
+const BLOCKS_FROM_SHARE: f64 = 0.5;
+/// Fewer rows than that are sorted in no time.
 const BLOCKS_FROM_ROWS: u64 = 10_000;
 
 /// The increment that is planned.
