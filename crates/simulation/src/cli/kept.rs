@@ -23,7 +23,10 @@ pub(super) fn keep(directory: &Path, failed: &Failed, plan: &Plan) -> Result<Pat
         .chars()
         .map(|letter| if letter.is_alphanumeric() { letter } else { '-' })
         .collect();
-    let path = directory.join(format!("{}-{name}.json", failed.violation.property));
+    // A kept plan that fails again keeps its name.
+    let prefix = format!("{}-", failed.violation.property);
+    let name = name.strip_prefix(&prefix).unwrap_or(&name);
+    let path = directory.join(format!("{prefix}{name}.json"));
     let first = |violation: &Violation| violation.what.lines().next().unwrap_or_default().to_owned();
     let note = format!("{}: {}", failed.violation.property, first(&failed.violation));
     let plan = Plan { note, ..plan.clone() };
