@@ -84,9 +84,7 @@ async fn until_one_chunk_is_left(world: &World, job: &Job) {
 #[tokio::test]
 async fn a_helper_copies_what_the_leader_leaves_to_it() {
     let (world, job) = drill().await;
-    let barrier = Barrier::default();
-    let leader = lead(&job, barrier.at(Step::ChunkCommitting, 2));
-    barrier.arrived().await;
+    let (leader, barrier, _stop) = stoppable(&job).await;
     let tape = Arc::new(Tape::default());
     let helper = help(&job, tape.clone());
     until_one_chunk_is_left(&world, &job).await;
@@ -108,9 +106,7 @@ async fn a_helper_shares_in_an_increment_that_is_read_by_blocks() {
     world.sync(&job).await.unwrap();
     world.commit(updates("people", 0..200, "changed")).await;
     job.tuning.increment_strategy = IncrementStrategy::Blocks;
-    let barrier = Barrier::default();
-    let leader = lead(&job, barrier.at(Step::ChunkCommitting, 2));
-    barrier.arrived().await;
+    let (leader, barrier, _stop) = stoppable(&job).await;
     let helper = help(&job, Arc::new(Unobserved));
     until_one_chunk_is_left(&world, &job).await;
     barrier.go_on.notify_one();
@@ -309,16 +305,19 @@ async fn a_stream_that_begins_anew_does_not_take_the_work_of_a_former_helper() {
     let (mut world, job) = drill().await;
     let (leader, leads, stop) = stoppable(&job).await;
     let helps = Barrier::default();
-    let helper = help(&job, helps.at(Step::MidChunk, 3));
+    let helper = help(&job, helps.at(Step::ChunkOpened, 3));
     helps.arrived().await;
     stop.cancel();
     leads.go_on.notify_one();
     assert!(matches!(leader.await.unwrap(), Err(Error::Stopped)));
-    // As somebody does who wants the stream to be seeded again, while the helper is still in the middle of a chunk.
+    // As somebody does who wants the stream to be seeded again, while the helper still has a chunk of the old plan in hand.
     world.execute("secondary", format!("delete from {}", control(&job, "sync_stream"))).await;
     world.commit(updates("people", 0..200, "changed")).await;
+    let (leader, leads, _stop) = stoppable(&job).await;
     helps.go_on.notify_one();
-    assert!(helper.await.unwrap().is_ok());
-    world.sync(&job).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    leads.go_on.notify_one();
+    leader.await.unwrap().unwrap();
     world.assert_holds(&job, 2).await;
+    assert!(helper.await.unwrap().is_ok(), "told that it was overtaken, it helps the new leader");
 }
