@@ -61,6 +61,11 @@ impl Endpoint {
         }
     }
 
+    /// Whether connections are encrypted: no mode leaves that to the server.
+    pub(crate) fn uses_tls(&self) -> bool {
+        !matches!(self.ssl_mode(), PgSslMode::Disable)
+    }
+
     fn ssl_mode(&self) -> PgSslMode {
         match self.tls {
             TlsMode::Disable => PgSslMode::Disable,

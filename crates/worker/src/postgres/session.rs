@@ -9,7 +9,7 @@ use sqlx::{Connection, PgConnection, Postgres, Row};
 
 use super::sql::assembled;
 use super::vigil::Vigil;
-use super::wire::Wire;
+use super::wire::{Bypass, Wire};
 use super::{Endpoint, session_name};
 use crate::error::{Error, Result, sqlstate};
 
@@ -68,6 +68,8 @@ pub(crate) struct ServerFacts {
 /// One connection.
 pub(crate) struct Session {
     pub(crate) connection: PgConnection,
+    /// The way of a copy's rows past the driver, where there is one.
+    pub(crate) bypass: Option<Bypass>,
     pub(crate) endpoint: Arc<Endpoint>,
     pub(crate) backend: Backend,
     pub(crate) facts: ServerFacts,
@@ -117,16 +119,16 @@ impl Session {
             waited_ms: began.elapsed().as_millis(),
             source: Box::new(source),
         };
-        let connection = match tokio::time::timeout(patience.connect, dial(endpoint, options)).await {
+        let dialed = match tokio::time::timeout(patience.connect, dial(endpoint, options)).await {
             Err(_) => return Err(unreachable(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()))),
             Ok(Err(error)) => return Err(connect_error(endpoint, error, unreachable)),
-            Ok(Ok(connection)) => connection,
+            Ok(Ok(dialed)) => dialed,
         };
-        Self::examine(connection, Arc::clone(endpoint), patience).await
+        Self::examine(dialed, Arc::clone(endpoint), patience).await
     }
 
     async fn examine(
-        mut connection: PgConnection,
+        Dialed { mut connection, bypass }: Dialed,
         endpoint: Arc<Endpoint>,
         patience: Patience,
     ) -> Result<Session> {
@@ -151,7 +153,7 @@ impl Session {
         let backend =
             Backend { pid: row.get(4), started: row.get::<Option<String>, _>(5).unwrap_or_default() };
         let facts = ServerFacts { encoding: row.get(2), in_recovery: row.get(3) };
-        Ok(Session { connection, endpoint, backend, facts, patience })
+        Ok(Session { connection, bypass, endpoint, backend, facts, patience })
     }
 
     /// Runs one or more statements without parameters in one round trip; rows affected by all of them.
@@ -245,18 +247,26 @@ impl Session {
     }
 }
 
+/// A connection that was made.
+pub(super) struct Dialed {
+    pub(super) connection: PgConnection,
+    bypass: Option<Bypass>,
+}
+
 /// Connects over a wire of our own, or directly to a Unix socket.
-pub(super) async fn dial(
-    endpoint: &Endpoint,
-    options: PgConnectOptions,
-) -> Result<PgConnection, sqlx::Error> {
-    if endpoint.host.starts_with('/') {
-        return PgConnection::connect_with(&options).await;
-    }
-    match Wire::connect(&endpoint.host, endpoint.port).await.map_err(sqlx::Error::Io)? {
-        Some(wire) => PgConnection::connect_with(&options.socket(wire.directory())).await,
-        None => PgConnection::connect_with(&options).await,
-    }
+pub(super) async fn dial(endpoint: &Endpoint, options: PgConnectOptions) -> Result<Dialed, sqlx::Error> {
+    let wire = if endpoint.host.starts_with('/') {
+        None
+    } else {
+        let wire = Wire::connect(&endpoint.host, endpoint.port, endpoint.uses_tls()).await;
+        wire.map_err(sqlx::Error::Io)?
+    };
+    let options = match &wire {
+        Some(wire) => options.socket(wire.directory()),
+        None => options,
+    };
+    let connection = PgConnection::connect_with(&options).await?;
+    Ok(Dialed { connection, bypass: wire.and_then(Wire::bypass) })
 }
 
 /// Bounds the wait on our side a little above the server's own bound, where it has one.

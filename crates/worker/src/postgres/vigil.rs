@@ -79,7 +79,7 @@ impl Vigil<'_> {
     /// A yes or no about the backend; no when it is gone.
     async fn ask(&self, question: &'static str) -> Result<bool, sqlx::Error> {
         let options = self.endpoint.connect_options().application_name("milestream vigil");
-        let mut connection = dial(self.endpoint, options).await?;
+        let mut connection = dial(self.endpoint, options).await?.connection;
         let asked = sqlx::query(question).bind(self.backend.pid).bind(&self.backend.started);
         let row = asked.persistent(false).fetch_optional(&mut connection).await?;
         let is_at_work = row.and_then(|row| row.get::<Option<bool>, _>(0)).unwrap_or(false);

@@ -4,7 +4,11 @@
 //! its last two messages are small and the second waits for the peer's delayed acknowledgement; the second leaves a
 //! session on a half-open link until somebody gives up waiting. The driver takes no connection of ours, but it takes
 //! a Unix socket: so the worker connects by itself, with the options it needs, and relays between a private socket
-//! and that connection. See `docs/adr/0004-own-tcp-connections.md` for the numbers.
+//! and that connection. See `docs/adr/0004-own-tcp-connections.md` for the numbers, and `docs/adr/0009-rows-bypass-the-driver.md`
+//! for the rows that are not relayed to it.
+
+mod frames;
+mod relay;
 
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
@@ -13,10 +17,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use rustix::net::sockopt;
-use tokio::io::copy_bidirectional_with_sizes;
-use tokio::net::{TcpStream, UnixListener};
+use tokio::net::{TcpStream, UnixListener, UnixStream};
 
-use super::copy::BUFFER_BYTES;
+pub(crate) use relay::Bypass;
 
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(15);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
@@ -33,6 +36,7 @@ const SOCKET_PATH_BYTES_MAX: usize = 100;
 /// A connection that waits to be picked up at a private socket.
 pub(crate) struct Wire {
     directory: PrivateDirectory,
+    bypass: Option<Bypass>,
 }
 
 impl Wire {
@@ -40,11 +44,11 @@ impl Wire {
     /// this user comes first.
     ///
     /// `None` where no private directory can be made, as on a read-only file system: then the driver has to connect
-    /// by itself.
+    /// by itself. With TLS there is no bypass, since the driver alone has the keys.
     ///
     /// # Errors
     /// Those of the connection.
-    pub(crate) async fn connect(host: &str, port: u16) -> io::Result<Option<Wire>> {
+    pub(crate) async fn connect(host: &str, port: u16, with_tls: bool) -> io::Result<Option<Wire>> {
         let server = TcpStream::connect((host, port)).await?;
         server.set_nodelay(true)?;
         keep_alive(&server)?;
@@ -53,9 +57,21 @@ impl Wire {
             Ok((directory, listener))
         });
         match offered {
+            Ok((directory, listener)) if with_tls => {
+                tokio::spawn(async move {
+                    let Some(driver) = picked_up(listener).await else { return };
+                    note_end(relay::opaque(driver, server).await);
+                });
+                Ok(Some(Wire { directory, bypass: None }))
+            }
             Ok((directory, listener)) => {
-                tokio::spawn(relay(listener, server));
-                Ok(Some(Wire { directory }))
+                let (bypass, from_server) = Bypass::of(server);
+                let offered = bypass.clone();
+                tokio::spawn(async move {
+                    let Some(driver) = picked_up(listener).await else { return };
+                    note_end(relay::beside(&bypass, driver, from_server).await);
+                });
+                Ok(Some(Wire { directory, bypass: Some(offered) }))
             }
             Err(error) => {
                 tracing::debug!(%error, "no private socket: the driver connects by itself");
@@ -68,13 +84,21 @@ impl Wire {
     pub(crate) fn directory(&self) -> &Path {
         &self.directory.0
     }
+
+    /// The way past the driver, if there is one.
+    pub(crate) fn bypass(self) -> Option<Bypass> {
+        self.bypass
+    }
 }
 
-/// Passes bytes on until either side closes. Errors are seen by the driver as a closed connection.
-async fn relay(listener: UnixListener, mut server: TcpStream) {
-    let Ok(Ok((mut driver, _))) = tokio::time::timeout(PICK_UP, listener.accept()).await else { return };
-    drop(listener);
-    let ended = copy_bidirectional_with_sizes(&mut driver, &mut server, BUFFER_BYTES, BUFFER_BYTES).await;
+/// The driver's side of the connection; `None` when nobody came.
+async fn picked_up(listener: UnixListener) -> Option<UnixStream> {
+    let picked_up = tokio::time::timeout(PICK_UP, listener.accept()).await;
+    picked_up.ok()?.ok().map(|(driver, _)| driver)
+}
+
+/// Errors are seen by the driver as a closed connection.
+fn note_end(ended: io::Result<()>) {
     if let Err(error) = ended {
         tracing::trace!(%error, "a connection ended");
     }
