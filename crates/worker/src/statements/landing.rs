@@ -1,6 +1,6 @@
 //! Where a seed lands: a table nobody reads yet, its keys and indexes, and its way into the merge table.
 
-use milestream_core::milestone::LocalBatch;
+use milestream_core::milestone::{LIVE, LocalBatch};
 
 use super::carried_names;
 use crate::pair::{
@@ -104,9 +104,14 @@ pub(crate) fn keep_sweep(pair: &Pair) -> String {
     )
 }
 
-/// Rows of the landing table.
+/// Rows of the landing table, and those of them that are live.
 pub(crate) fn count(pair: &Pair) -> String {
-    format!("select count(*)::text from {}", ident(&pair.names.landing))
+    let live = match pair.holding {
+        Holding::LiveOnly => "true".to_owned(),
+        Holding::Mirror => format!("{BATCH_OUT} = {LIVE}"),
+    };
+    let landing = ident(&pair.names.landing);
+    format!("select count(*)::text, (count(*) filter (where {live}))::text from {landing}")
 }
 
 /// Two keys of the landing table that share a hash, if any: text of one and of the other.

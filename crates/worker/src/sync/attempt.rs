@@ -7,6 +7,7 @@ use std::time::Instant;
 use super::copying::Plan;
 use super::ground::Ground;
 use super::helpers::{self, copy_with_helpers};
+use super::landing::Tally;
 use super::leading::Leadership;
 use super::planning::{self, Decision, Draft, Former};
 use super::retry::Budget;
@@ -243,14 +244,15 @@ async fn fly(ground: &Arc<Ground>, plan: &Arc<Plan>, secondary: &mut Session) ->
     let mut timings = Timings { copy_ms: millis(began), ..Timings::default() };
     ground.check_stop()?;
     let began = Instant::now();
-    if plan.flight.is_seed() {
-        landing::prepare(ground, plan, secondary).await?;
+    let landed = if plan.flight.is_seed() {
+        landing::prepare(ground, plan, secondary).await?
     } else {
         gathering::prepare(ground, plan, secondary).await?;
-    }
+        Vec::new()
+    };
     timings.landing_ms = millis(began);
     mark_ingested(ground, plan, secondary).await?;
-    commit(ground, plan, secondary, timings).await
+    commit(ground, plan, &landed, secondary, timings).await
 }
 
 async fn mark_ingested(ground: &Ground, plan: &Plan, secondary: &mut Session) -> Result<()> {
@@ -264,13 +266,19 @@ async fn mark_ingested(ground: &Ground, plan: &Plan, secondary: &mut Session) ->
 }
 
 /// Rows, watermark, batch, metrics and history in one transaction: readers see X or Y, never between.
-async fn commit(ground: &Ground, plan: &Plan, secondary: &mut Session, mut timings: Timings) -> Result<()> {
+async fn commit(
+    ground: &Ground,
+    plan: &Plan,
+    landed: &[Tally],
+    secondary: &mut Session,
+    mut timings: Timings,
+) -> Result<()> {
     let (tables, stream, flight) = (&ground.tables, ground.stream.as_str(), &plan.flight);
     let progress = chunks::progress(secondary, tables, stream, plan.generation).await?;
     let began = Instant::now();
     secondary.begin().await?;
     ground.reach(Step::Merging, Happening::Reached).await?;
-    let counts = write_rows(ground, plan, secondary).await?;
+    let counts = write_rows(ground, plan, landed, secondary).await?;
     timings.merge_ms = millis(began);
     let began = Instant::now();
     let state = storing::state(ground, flight, progress.rows).to_column()?;
@@ -295,9 +303,14 @@ async fn commit(ground: &Ground, plan: &Plan, secondary: &mut Session, mut timin
     ground.reach(Step::AfterCommit, happening).await
 }
 
-async fn write_rows(ground: &Ground, plan: &Plan, secondary: &mut Session) -> Result<Counts> {
+async fn write_rows(
+    ground: &Ground,
+    plan: &Plan,
+    landed: &[Tally],
+    secondary: &mut Session,
+) -> Result<Counts> {
     let counts = match plan.flight.from {
-        None => landing::reveal(ground, plan, secondary).await?,
+        None => landing::reveal(ground, plan, landed, secondary).await?,
         Some(from) => merging::merge(ground, plan, from, secondary).await?,
     };
     merging::clear_old(ground, plan, secondary).await?;

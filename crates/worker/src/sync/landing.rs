@@ -6,8 +6,6 @@ use std::time::{Duration, Instant};
 use sqlx::Row;
 use tokio::task::JoinSet;
 
-use milestream_core::milestone::LIVE;
-
 use super::copying::{Plan, counted};
 use super::ground::Ground;
 use super::job::VerifySeed;
@@ -15,7 +13,7 @@ use super::{ledger, limits, sweeping};
 use crate::digest;
 use crate::error::{Error, Result};
 use crate::observer::{Happening, Step};
-use crate::pair::{BATCH_OUT, Holding, KEY_HASH, Pair};
+use crate::pair::{KEY_HASH, Pair};
 use crate::postgres::Session;
 use crate::postgres::catalog::{RelationKind, Table};
 use crate::postgres::sql::{ident, literal};
@@ -28,68 +26,95 @@ use crate::tables::batches::Counts;
 /// way.
 const REVEAL_LOCK_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Everything of a seed between its last chunk and its commit. Each part finds what an earlier attempt left and
-/// goes on from there.
+/// Rows of a dataset, on either side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Tally {
+    /// What the secondary holds as of X: live rows, or every version of a mirror.
+    rows: u64,
+    /// Versions among them that are live at X.
+    live: u64,
+}
+
+/// Everything of a seed between its last chunk and its commit; what has landed of each dataset. Each part finds what an
+/// earlier attempt left and goes on from there.
 ///
 /// # Errors
 /// `Miscounted` and `Rewritten`, after which the seed is planned anew; `LiveRowsLost`; those of both servers.
-pub(crate) async fn prepare(ground: &Arc<Ground>, plan: &Arc<Plan>, secondary: &mut Session) -> Result<()> {
+pub(crate) async fn prepare(
+    ground: &Arc<Ground>,
+    plan: &Arc<Plan>,
+    secondary: &mut Session,
+) -> Result<Vec<Tally>> {
     sweeping::sweep(ground, plan, secondary).await?;
     ground.check_stop()?;
-    let (counts, built) = tokio::join!(primary_counts(ground, plan), build_indexes(ground, plan));
+    let (expected, built) = tokio::join!(primary_tallies(ground, plan), build_indexes(ground, plan));
     built?;
-    let counts = counts?;
+    let expected = expected?;
     ground.check_stop()?;
+    let mut landed = Vec::with_capacity(plan.pairs.len());
     for (at, pair) in plan.pairs.iter().enumerate() {
-        let landed = keep_sweep(ground, plan, pair, secondary).await?;
-        if let Some(counts) = &counts {
-            compare_counts(pair, counts[at].rows, landed)?;
+        keep_sweep(ground, plan, pair, secondary).await?;
+        let (tally, gathered) =
+            tokio::join!(landed_tally(ground, plan, pair), gather_statistics(pair, secondary));
+        gathered?;
+        let tally = tally?;
+        if let Some(expected) = &expected {
+            compare_counts(pair, expected[at].rows, tally.rows)?;
         }
         if ground.job.tuning.verify_seed == VerifySeed::Content {
             digest::compare_landed(ground, plan, pair, secondary).await?;
         }
-        let vacuum = format!("vacuum (analyze) {}", ident(&pair.names.landing));
-        secondary.execute("gathering statistics of the landing table", vacuum).await?;
-        let happening = Happening::Dataset { dataset: pair.dataset.clone(), rows: landed };
+        let happening = Happening::Dataset { dataset: pair.dataset.clone(), rows: tally.rows };
         ground.reach(Step::Landed, happening).await?;
+        landed.push(tally);
     }
     // Last: what was removed while the seed was read is a miscount, which a new plan mends.
-    match counts {
-        None => Ok(()),
-        Some(counts) => ledger::check_seed(ground, plan, counts.iter().map(|count| count.live).sum()).await,
+    if let Some(expected) = expected {
+        ledger::check_seed(ground, plan, expected.iter().map(|tally| tally.live).sum()).await?;
     }
+    Ok(landed)
 }
 
-/// What the primary holds of a dataset as of X.
-struct AsOf {
-    /// Rows that must have landed.
-    rows: u64,
-    /// Versions that are live at X.
-    live: u64,
-}
-
-/// What the primary holds of each dataset, counted there while the secondary builds its indexes; `None` where seeds are
-/// not to be verified.
-async fn primary_counts(ground: &Ground, plan: &Plan) -> Result<Option<Vec<AsOf>>> {
+/// What the primary holds of each dataset as of X, counted there while the secondary builds its indexes; `None` where
+/// seeds are not to be verified.
+async fn primary_tallies(ground: &Ground, plan: &Plan) -> Result<Option<Vec<Tally>>> {
     if ground.job.tuning.verify_seed == VerifySeed::Off {
         return Ok(None);
     }
     let mut primary = plan.sessions.reader(ground, &plan.upstream, "count").await?;
-    let mut counts = Vec::with_capacity(plan.pairs.len());
+    let mut tallies = Vec::with_capacity(plan.pairs.len());
     for pair in &plan.pairs {
         plan.flight
             .expectation
             .for_dataset(&pair.dataset)
             .open(&mut primary, &ground.session_name("count"))
             .await?;
-        let rows = primary.ask("counting the primary's rows", seed::count(pair, plan.flight.to)).await?;
-        let row = rows.first().ok_or_else(|| Error::invariant(&pair.primary_table, "a count gave no row"))?;
-        let count = |at: usize| counted(row.get(at)).map(|count| u64::try_from(count).unwrap_or(0));
-        counts.push(AsOf { rows: count(0)?, live: count(1)? });
+        let question = seed::count(pair, plan.flight.to);
+        tallies.push(tally(&mut primary, "counting the primary's rows", question).await?);
         primary.commit("ending a read").await?;
     }
     plan.sessions.keep_reader(primary);
-    Ok(Some(counts))
+    Ok(Some(tallies))
+}
+
+/// What has landed, counted while another session gathers statistics: both read the whole table.
+async fn landed_tally(ground: &Ground, plan: &Plan, pair: &Pair) -> Result<Tally> {
+    let mut session = plan.sessions.writer(ground, &plan.lease, "count").await?;
+    let tally = tally(&mut session, "counting landed rows", landing::count(pair)).await?;
+    plan.sessions.keep_writer(session);
+    Ok(tally)
+}
+
+async fn tally(session: &mut Session, doing: &str, question: String) -> Result<Tally> {
+    let rows = session.ask(doing, question).await?;
+    let row = rows.first().ok_or_else(|| Error::invariant(doing, "a count gave no row"))?;
+    let count = |at: usize| counted(row.get(at)).map(|count| u64::try_from(count).unwrap_or(0));
+    Ok(Tally { rows: count(0)?, live: count(1)? })
+}
+
+async fn gather_statistics(pair: &Pair, secondary: &mut Session) -> Result<()> {
+    let vacuum = format!("vacuum (analyze) {}", ident(&pair.names.landing));
+    secondary.execute("gathering statistics of the landing table", vacuum).await.map(|_| ())
 }
 
 /// Builds all keys and indexes of all landing tables, `parallelism` at a time.
@@ -169,8 +194,8 @@ async fn collision(session: &mut Session, pair: &Pair) -> Result<Option<Error>> 
     }))
 }
 
-/// Brings the sweep's rows in, and counts what has landed.
-async fn keep_sweep(ground: &Ground, plan: &Plan, pair: &Pair, secondary: &mut Session) -> Result<u64> {
+/// Brings the sweep's rows in.
+async fn keep_sweep(ground: &Ground, plan: &Plan, pair: &Pair, secondary: &mut Session) -> Result<()> {
     secondary.begin().await?;
     let kept = secondary.execute("bringing in the sweep", landing::keep_sweep(pair)).await?;
     plan.lease.fence(secondary).await?;
@@ -183,9 +208,7 @@ async fn keep_sweep(ground: &Ground, plan: &Plan, pair: &Pair, secondary: &mut S
             "the sweep brought rows that no chunk had"
         );
     }
-    let rows = secondary.ask("counting landed rows", landing::count(pair)).await?;
-    let landed = rows.first().map(|row| counted(row.get(0))).transpose()?.unwrap_or(0);
-    Ok(u64::try_from(landed).unwrap_or(0))
+    Ok(())
 }
 
 fn compare_counts(pair: &Pair, expected: u64, landed: u64) -> Result<()> {
@@ -198,16 +221,21 @@ fn compare_counts(pair: &Pair, expected: u64, landed: u64) -> Result<()> {
     Err(Error::Miscounted { table: pair.primary_table.clone(), seen })
 }
 
-/// Makes what has landed visible; part of the committing transaction.
+/// Makes what has landed visible, so much of each dataset; part of the committing transaction.
 ///
 /// # Errors
 /// `HashCollision` and `TooManyDeletes` where a merge table exists already.
-pub(crate) async fn reveal(ground: &Ground, plan: &Plan, secondary: &mut Session) -> Result<Counts> {
+pub(crate) async fn reveal(
+    ground: &Ground,
+    plan: &Plan,
+    landed: &[Tally],
+    secondary: &mut Session,
+) -> Result<Counts> {
     let mut total = Counts::default();
-    for pair in &plan.pairs {
+    for (pair, landed) in plan.pairs.iter().zip(landed) {
         let counts = match &pair.existing {
-            None => reveal_new(pair, secondary).await?,
-            Some(existing) => by_difference(ground, plan, pair, existing, secondary).await?,
+            None => reveal_new(pair, *landed, secondary).await?,
+            Some(existing) => by_difference(ground, plan, pair, existing, *landed, secondary).await?,
         };
         total.inserted += counts.inserted;
         total.updated += counts.updated;
@@ -220,34 +248,17 @@ pub(crate) async fn reveal(ground: &Ground, plan: &Plan, secondary: &mut Session
     Ok(total)
 }
 
-async fn reveal_new(pair: &Pair, secondary: &mut Session) -> Result<Counts> {
-    let rows = landed_counts(pair, secondary).await?;
+async fn reveal_new(pair: &Pair, landed: Tally, secondary: &mut Session) -> Result<Counts> {
     secondary.execute("bounding the wait for the landed table", limit_locks(REVEAL_LOCK_TIMEOUT)).await?;
     for statement in landing::reveal(pair) {
         secondary.execute("making the landed table visible", statement).await?;
     }
     secondary.execute("waiting for locks as usual again", "set local lock_timeout to default".into()).await?;
-    Ok(rows)
+    Ok(Counts { inserted: landed.live, total: landed.rows, ..Counts::default() })
 }
 
 fn limit_locks(limit: Duration) -> String {
     format!("set local lock_timeout = '{}ms'", limit.as_millis())
-}
-
-/// Rows landed, and the keys among them that are live.
-async fn landed_counts(pair: &Pair, secondary: &mut Session) -> Result<Counts> {
-    let live = match pair.holding {
-        Holding::LiveOnly => "true".to_owned(),
-        Holding::Mirror => format!("{BATCH_OUT} = {LIVE}"),
-    };
-    let question = format!(
-        "select count(*)::text, (count(*) filter (where {live}))::text from {}",
-        ident(&pair.names.landing)
-    );
-    let rows = secondary.ask("counting landed rows", question).await?;
-    let row = rows.first().ok_or_else(|| Error::invariant("a landing table", "a count gave no row"))?;
-    let count = |at: usize| counted(row.get(at)).map(|count| u64::try_from(count).unwrap_or(0));
-    Ok(Counts { inserted: count(1)?, total: count(0)?, ..Counts::default() })
 }
 
 /// Brings a merge table that exists to what has landed.
@@ -256,13 +267,13 @@ async fn by_difference(
     plan: &Plan,
     pair: &Pair,
     existing: &Table,
+    landed: Tally,
     secondary: &mut Session,
 ) -> Result<Counts> {
     let unique_hash = existing.indexes.iter().any(|index| index.unique && index.columns == [KEY_HASH]);
     if unique_hash && let Some(error) = collision(secondary, pair).await? {
         return Err(error);
     }
-    let landed = landed_counts(pair, secondary).await?;
     let rows = secondary.ask("counting what would be deleted", landing::would_delete(pair)).await?;
     let row = rows.first().ok_or_else(|| Error::invariant("a landing table", "a count gave no row"))?;
     let (deletes, present) = (counted(row.get(0))?, counted(row.get(1))?);
@@ -282,7 +293,7 @@ async fn by_difference(
         secondary.execute("building an index again", definition).await?;
     }
     secondary.execute("dropping the landing table", landing::drop_landing(pair)).await?;
-    Ok(Counts { inserted, updated, deleted, total: landed.total })
+    Ok(Counts { inserted, updated, deleted, total: landed.rows })
 }
 
 async fn is_empty(pair: &Pair, secondary: &mut Session) -> Result<bool> {
