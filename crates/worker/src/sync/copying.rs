@@ -19,7 +19,8 @@ use crate::postgres::Session;
 use crate::postgres::copy::{Piped, Rows, Sink, Source, pipe};
 use crate::postgres::read::Expectation;
 use crate::statements::{block_delta, delta, seed};
-use crate::tables::chunks::{self, Appetite, ChunkScope, Claimed, Found, Progress};
+use crate::tables::chunks::{self, Appetite, ChunkScope, Claimed, Progress};
+use crate::tables::findings::{self, Found};
 use crate::tables::lease::Lease;
 use crate::tables::streams::Flight;
 
@@ -198,7 +199,7 @@ impl Copying<'_> {
         self.primary.commit("ending a read").await?;
         if let Some(found) = found {
             let tables = &self.ground.tables;
-            chunks::record_found(self.secondary, tables, self.scope, claimed.chunk, found).await?;
+            findings::record_found(self.secondary, tables, self.scope, claimed.chunk, found).await?;
         }
         mark_done(self.ground, plan, self.scope, self.secondary, &claimed, piped).await?;
         commit(self.ground, &plan.lease, self.secondary, &claimed, piped).await
@@ -225,7 +226,7 @@ impl Copying<'_> {
         loop {
             self.secondary.begin().await?;
             if first {
-                chunks::record_found(self.secondary, tables, scope, claimed.chunk, found).await?;
+                findings::record_found(self.secondary, tables, scope, claimed.chunk, found).await?;
             }
             let received =
                 receive(ground, &claimed, pair, &mut source, &mut rows, self.secondary, chunk_rows).await?;

@@ -14,7 +14,7 @@ use crate::pair::Pair;
 use crate::postgres::Session;
 use crate::postgres::sql::ident;
 use crate::statements::{block_delta, merge};
-use crate::tables::chunks::{self, Counted};
+use crate::tables::findings::{self, Counted};
 
 /// Finds what an earlier attempt left and goes on from there.
 ///
@@ -48,7 +48,7 @@ async fn settle(ground: &Ground, plan: &Plan, pair: &Pair, secondary: &mut Sessi
     let row = rows.first().ok_or_else(|| Error::invariant("a landing table", "a count gave no row"))?;
     let (rows, versions, staged) = (counted(row.get(0))?, counted(row.get(1))?, counted(row.get(2))?);
     let scope = plan.scope(ground);
-    if let Some(counted) = chunks::counted(secondary, &ground.tables, &scope, &pair.dataset).await? {
+    if let Some(counted) = findings::counted(secondary, &ground.tables, &scope, &pair.dataset).await? {
         compare(pair, counted, rows, versions)?;
     }
     plan.lease.fence(secondary).await?;

@@ -35,6 +35,21 @@ pub(crate) struct Ground<J = Job> {
     pub(crate) kindness: Kindness,
 }
 
+impl Ground {
+    /// What a sync of this job needs, as a worker of its own name.
+    pub(crate) fn of(job: Arc<Job>, observer: Arc<dyn Observer>, stop: CancellationToken) -> Ground {
+        Ground {
+            tables: Arc::new(job.tables()),
+            stream: job.stream_key(),
+            worker: crate::worker_name(),
+            kindness: Kindness::of(&job.tuning, &stop),
+            job,
+            observer,
+            stop,
+        }
+    }
+}
+
 impl<J> Ground<J> {
     /// Reports a step and does as the observer says.
     pub(crate) async fn reach(&self, step: Step, happening: Happening) -> Result<()> {

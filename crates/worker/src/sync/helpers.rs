@@ -10,10 +10,10 @@ use super::ground::Ground;
 use crate::error::Result;
 use crate::observer::NoticeKind;
 use crate::postgres::Session;
-use crate::tables::chunks::{self, Held, Left};
+use crate::tables::helped_chunks::{self, Held, Left};
 
 /// Time between two looks at what helpers hold.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+const LOOK_EVERY: Duration = Duration::from_millis(25);
 
 /// Copies all chunks of the plan: those that can be claimed here, and those that helpers have claimed and leave behind.
 ///
@@ -40,7 +40,7 @@ async fn wait(ground: &Ground, plan: &Plan, secondary: &mut Session) -> Result<b
     let mut is_told = false;
     loop {
         // Our own workers have ended: whatever is still being copied is a helper's.
-        let Left { is_any_pending, held } = chunks::left(secondary, &ground.tables, &scope).await?;
+        let Left { is_any_pending, held } = helped_chunks::left(secondary, &ground.tables, &scope).await?;
         if held.is_empty() {
             if is_any_pending {
                 // A helper's claim had locked them when our workers looked.
@@ -70,7 +70,7 @@ async fn wait(ground: &Ground, plan: &Plan, secondary: &mut Session) -> Result<b
 /// Those of the secondary; `Fenced`.
 pub(crate) async fn withdraw(ground: &Ground, plan: &Plan, secondary: &mut Session) -> Result<()> {
     secondary.begin().await?;
-    chunks::withdraw(secondary, &ground.tables, &plan.scope(ground)).await?;
+    helped_chunks::withdraw(secondary, &ground.tables, &plan.scope(ground)).await?;
     plan.lease.fence(secondary).await?;
     secondary.commit("withdrawing a plan").await?;
     dismiss(ground, plan, secondary).await
@@ -81,7 +81,7 @@ pub(crate) async fn withdraw(ground: &Ground, plan: &Plan, secondary: &mut Sessi
 /// # Errors
 /// Those of the secondary.
 pub(crate) async fn dismiss(ground: &Ground, plan: &Plan, secondary: &mut Session) -> Result<()> {
-    let left = chunks::left(secondary, &ground.tables, &plan.scope(ground)).await?;
+    let left = helped_chunks::left(secondary, &ground.tables, &plan.scope(ground)).await?;
     end(&left.held.iter().collect::<Vec<_>>(), secondary).await
 }
 
@@ -101,7 +101,7 @@ async fn give_back(ground: &Ground, plan: &Plan, secondary: &mut Session, lost: 
     let ordinals: Vec<i32> = lost.iter().map(|held| held.chunk).collect();
     secondary.begin().await?;
     let scope = plan.scope(ground);
-    let given_back = chunks::give_back(secondary, &ground.tables, &scope, &ordinals).await?;
+    let given_back = helped_chunks::give_back(secondary, &ground.tables, &scope, &ordinals).await?;
     plan.lease.fence(secondary).await?;
     secondary.commit("giving back a helper's chunks").await?;
     ground.notice(

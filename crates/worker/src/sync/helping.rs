@@ -13,7 +13,6 @@ use super::attempt::moved_shape;
 use super::copying::{Plan, copy_all};
 use super::ground::Ground;
 use super::job::Job;
-use super::kindness::Kindness;
 use super::planning;
 use super::recovery;
 use super::retry::Budget;
@@ -23,12 +22,13 @@ use crate::error::{Class, Error, Result};
 use crate::observer::{Answer, Event, Happening, Notice, NoticeKind, Observer, Step};
 use crate::postgres::Session;
 use crate::tables::chunks;
+use crate::tables::helped_chunks;
 use crate::tables::lease::{Claim, Lease};
 use crate::tables::migrations;
 use crate::tables::streams::{self, Flight};
 
 /// Time between two looks for something to do.
-const LOOK_EVERY: Duration = Duration::from_millis(200);
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// What a helper did.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -51,15 +51,7 @@ pub struct Help {
 pub async fn help(job: Arc<Job>, observer: Arc<dyn Observer>, stop: CancellationToken) -> Result<Help> {
     job.check_names()?;
     let counting = Arc::new(Counting { observer, counted: Mutex::default() });
-    let ground = Arc::new(Ground {
-        tables: Arc::new(job.tables()),
-        stream: job.stream_key(),
-        worker: crate::worker_name(),
-        kindness: Kindness::of(&job.tuning, &stop),
-        job,
-        observer: Arc::clone(&counting) as Arc<dyn Observer>,
-        stop,
-    });
+    let ground = Arc::new(Ground::of(job, Arc::clone(&counting) as Arc<dyn Observer>, stop));
     let mut budget = Budget::new(&ground.job.tuning);
     let mut leaderless_since = Instant::now();
     let mut waited = LOOK_EVERY;
@@ -156,7 +148,7 @@ impl Helper<'_> {
             return Ok(Sight::Nobody);
         }
         let Some(flight) = row.flight.filter(Flight::is_cut_by_plan) else { return Ok(Sight::Leader) };
-        if !chunks::is_any_to_help_with(&mut self.session, tables, &self.ground.stream, row.generation)
+        if !helped_chunks::is_any_to_help_with(&mut self.session, tables, &self.ground.stream, row.generation)
             .await?
         {
             return Ok(Sight::Leader);

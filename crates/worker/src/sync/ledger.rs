@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::observer::NoticeKind;
 use crate::postgres::Session;
 use crate::postgres::read::Expectation;
-use crate::tables::chunks;
+use crate::tables::findings;
 use crate::tables::primary_batches::{self, RecordedLive};
 
 /// An increment's ledger: versions found opened and closed over (X, Y].
@@ -18,7 +18,7 @@ use crate::tables::primary_batches::{self, RecordedLive};
 /// `Pruned`.
 pub(crate) async fn check_increment(ground: &Ground, plan: &Plan, secondary: &mut Session) -> Result<()> {
     let (Some(range), Some(recorded)) = (plan.flight.range(), plan.flight.recorded) else { return Ok(()) };
-    let found = chunks::ledger(secondary, &ground.tables, &plan.scope(ground)).await?;
+    let found = findings::ledger(secondary, &ground.tables, &plan.scope(ground)).await?;
     let pairs = [("opened", found.0, recorded.0), ("closed", found.1, recorded.1)];
     match pairs.into_iter().find(|(_, found, recorded)| found < recorded) {
         None => Ok(()),

@@ -34,7 +34,6 @@ pub use job::{IncrementStrategy, Job, PrimaryChoice, SeedStrategy, Tuning, Upstr
 use crate::error::Result;
 use crate::observer::Observer;
 use ground::Ground;
-use kindness::Kindness;
 use retry::Budget;
 
 /// When a run of syncs ends.
@@ -73,15 +72,7 @@ pub async fn run(
     stop: CancellationToken,
 ) -> Result<Outcome> {
     job.check_names()?;
-    let ground = Arc::new(Ground {
-        tables: Arc::new(job.tables()),
-        stream: job.stream_key(),
-        worker: crate::worker_name(),
-        kindness: Kindness::of(&job.tuning, &stop),
-        job,
-        observer,
-        stop,
-    });
+    let ground = Arc::new(Ground::of(job, observer, stop));
     let mut budget = Budget::new(&ground.job.tuning);
     let mut outcome = Outcome::default();
     let mut led = None;

@@ -1,4 +1,4 @@
-//! `{platform}_sync_chunk`: the chunks of the sync in flight.
+//! `{platform}_sync_chunk`: the chunks of the sync in flight, from their plan to their last row.
 
 use sqlx::Row;
 
@@ -8,7 +8,6 @@ use super::ControlTables;
 use crate::error::{Error, Result};
 use crate::postgres::Session;
 use crate::postgres::copy::Piped;
-use crate::postgres::session::Backend;
 use crate::postgres::sql::assembled;
 
 /// Chunk rows stored by one statement.
@@ -115,106 +114,6 @@ pub(crate) async fn reset_claims(
     );
     let query = sqlx::query(assembled(update)).bind(&scope.stream).bind(scope.generation);
     session.run("giving back unfinished chunks", query).await.map(|_| ())
-}
-
-/// Lets nobody claim a chunk of a plan that another one is to take the place of; [`reset_claims`] is the way back.
-pub(crate) async fn withdraw(
-    session: &mut Session,
-    tables: &ControlTables,
-    scope: &ChunkScope,
-) -> Result<()> {
-    let update = format!(
-        "update {} set status = 'withdrawn' where stream_key = $1 and generation = $2 and status = 'pending'",
-        tables.sync_chunk
-    );
-    let query = sqlx::query(assembled(update)).bind(&scope.stream).bind(scope.generation);
-    session.run("withdrawing a plan", query).await.map(|_| ())
-}
-
-/// A chunk that is being copied, and what is seen of the session that copies it.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Held {
-    pub(crate) chunk: i32,
-    pub(crate) backend: Option<Backend>,
-    /// Whether that session is no more, so that it cannot commit.
-    pub(crate) is_gone: bool,
-    /// What its copy has written so far; `None` where it has not begun.
-    pub(crate) bytes_copied: Option<i64>,
-}
-
-/// What is left of a plan, sweeps that are not opened yet apart.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Left {
-    /// Whether there is a chunk to claim.
-    pub(crate) is_any_pending: bool,
-    pub(crate) held: Vec<Held>,
-}
-
-/// SQL for whether the session that claimed chunk `c` is gone. Helpers have the leader's role: of others the start is hidden.
-const IS_GONE: &str = "not exists (select 1 from pg_stat_activity a where a.pid = (c.backend ->> 'pid')::int \
-     and a.backend_start::text = c.backend ->> 'started')";
-
-/// The chunks that are pending or being copied, as one snapshot has them: a claim turns the first into the second.
-pub(crate) async fn left(session: &mut Session, tables: &ControlTables, scope: &ChunkScope) -> Result<Left> {
-    let question = format!(
-        "select c.chunk, c.backend::text, {IS_GONE}, p.bytes_processed, pending.is_any \
-         from (select exists (select 1 from {chunk} where stream_key = $1 and generation = $2 and status = 'pending') \
-            as is_any) pending \
-         left join {chunk} c on c.stream_key = $1 and c.generation = $2 and c.status = 'copying' \
-         left join pg_stat_progress_copy p on p.pid = (c.backend ->> 'pid')::int order by c.chunk",
-        chunk = tables.sync_chunk
-    );
-    let query = sqlx::query(assembled(question)).bind(&scope.stream).bind(scope.generation);
-    let rows = session.rows("looking what helpers copy", query).await?;
-    let backend = |text: &str| {
-        serde_json::from_str(text).map_err(|error| {
-            Error::invariant(&tables.sync_chunk, format!("backend {text:?} cannot be read: {error}"))
-        })
-    };
-    let mut left = Left { is_any_pending: rows.first().is_some_and(|row| row.get(4)), held: Vec::new() };
-    for row in &rows {
-        let Some(chunk) = row.get(0) else { continue };
-        left.held.push(Held {
-            chunk,
-            backend: row.get::<Option<&str>, _>(1).map(backend).transpose()?,
-            is_gone: row.get(2),
-            bytes_copied: row.get(3),
-        });
-    }
-    Ok(left)
-}
-
-/// Gives chunks back whose session is gone; how many these were. Part of a transaction that ends with the fence.
-pub(crate) async fn give_back(
-    session: &mut Session,
-    tables: &ControlTables,
-    scope: &ChunkScope,
-    chunks: &[i32],
-) -> Result<u64> {
-    let update = format!(
-        "update {} c set status = 'pending', worker = null, backend = null where c.stream_key = $1 and c.generation = $2 \
-         and c.chunk = any($3) and c.status = 'copying' and {IS_GONE}",
-        tables.sync_chunk
-    );
-    let query = sqlx::query(assembled(update)).bind(&scope.stream).bind(scope.generation).bind(chunks);
-    session.run("giving back a helper's chunks", query).await
-}
-
-/// Whether there is a chunk to claim for a helper.
-pub(crate) async fn is_any_to_help_with(
-    session: &mut Session,
-    tables: &ControlTables,
-    stream: &str,
-    generation: i32,
-) -> Result<bool> {
-    let question = format!(
-        "select exists (select 1 from {} where stream_key = $1 and generation = $2 and status = 'pending' \
-         and bounds <> '\"sweep\"'::jsonb)",
-        tables.sync_chunk
-    );
-    let query = sqlx::query(assembled(question)).bind(stream).bind(generation);
-    let row = session.row("looking for a chunk to claim", query).await?;
-    Ok(row.is_some_and(|row| row.get(0)))
 }
 
 /// Opens the sweeps for claiming, if everything else is done: a sweep's snapshot must be later than that of every
@@ -389,82 +288,6 @@ pub(crate) async fn follow(
     let row = session.row("adding the next chunk", query).await?;
     let row = row.ok_or_else(|| Error::invariant(&tables.sync_chunk, "an insert returned no row"))?;
     Ok(Claimed { chunk: row.get(0), count: 1, dataset: cut.dataset.clone(), bounds })
-}
-
-/// What the primary held in the snapshot that a chunk of an increment was read in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Found {
-    /// Versions opened over (X, Y].
-    pub(crate) opened: i64,
-    /// Versions closed in it.
-    pub(crate) closed: i64,
-    /// Rows that must have landed, where the increment is read by blocks.
-    pub(crate) rows_expected: Option<i64>,
-}
-
-/// Records what was found in the snapshot a chunk was read in.
-pub(crate) async fn record_found(
-    session: &mut Session,
-    tables: &ControlTables,
-    scope: &ChunkScope,
-    chunk: i32,
-    found: Found,
-) -> Result<()> {
-    let update = format!(
-        "update {} set found_opened = $4, found_closed = $5, rows_expected = $6 \
-         where stream_key = $1 and generation = $2 and chunk = $3",
-        tables.sync_chunk
-    );
-    let query = sqlx::query(assembled(update))
-        .bind(&scope.stream)
-        .bind(scope.generation)
-        .bind(chunk)
-        .bind(found.opened)
-        .bind(found.closed)
-        .bind(found.rows_expected);
-    session.run("recording the ledger", query).await.map(|_| ())
-}
-
-/// What an increment's sweep says of a dataset that is read by blocks and counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Counted {
-    /// Versions that must have landed.
-    pub(crate) versions: i64,
-    /// Rows of the sweep itself; a chunk may have brought any of them before.
-    pub(crate) swept: i64,
-}
-
-/// What the sweep of a dataset counted; `None` where there was none, or nothing was to be counted.
-pub(crate) async fn counted(
-    session: &mut Session,
-    tables: &ControlTables,
-    scope: &ChunkScope,
-    dataset: &str,
-) -> Result<Option<Counted>> {
-    let question = format!(
-        "select rows_expected, rows from {} \
-         where stream_key = $1 and generation = $2 and dataset = $3 and rows_expected is not null",
-        tables.sync_chunk
-    );
-    let query = sqlx::query(assembled(question)).bind(&scope.stream).bind(scope.generation).bind(dataset);
-    let row = session.row("reading how many rows must have landed", query).await?;
-    Ok(row.map(|row| Counted { versions: row.get(0), swept: row.get(1) }))
-}
-
-/// What the ledger found over all datasets: versions opened and closed, each dataset's lowest finding counting.
-pub(crate) async fn ledger(
-    session: &mut Session,
-    tables: &ControlTables,
-    scope: &ChunkScope,
-) -> Result<(i64, i64)> {
-    let question = format!(
-        "select coalesce(sum(o), 0)::int8, coalesce(sum(c), 0)::int8 from (select min(found_opened) o, min(found_closed) c \
-         from {} where stream_key = $1 and generation = $2 group by dataset) found",
-        tables.sync_chunk
-    );
-    let query = sqlx::query(assembled(question)).bind(&scope.stream).bind(scope.generation);
-    let row = session.row("adding up the ledger", query).await?;
-    Ok(row.map_or((0, 0), |row| (row.get(0), row.get(1))))
 }
 
 /// How far the plan has come.

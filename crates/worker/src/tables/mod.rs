@@ -2,6 +2,8 @@
 
 pub(crate) mod batches;
 pub(crate) mod chunks;
+pub(crate) mod findings;
+pub(crate) mod helped_chunks;
 pub(crate) mod history;
 pub(crate) mod lease;
 pub(crate) mod migrations;
