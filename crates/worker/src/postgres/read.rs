@@ -5,6 +5,7 @@
 //! the table's file nor the primary's identity can change unseen, and only then a snapshot is taken.
 
 use sqlx::Row;
+use sqlx::postgres::PgRow;
 
 use milestream_core::milestone::PrimaryBatch;
 
@@ -116,18 +117,39 @@ impl Expectation {
     /// # Errors
     /// `PrimaryReset` when identity or a batch's row differ, `Rewritten` when a leaf has another file.
     pub(crate) async fn open(&self, session: &mut Session, name: &str) -> Result<()> {
+        self.open_with(session, name, "").await.map(|_| ())
+    }
+
+    /// Opens the read and asks for one row of its snapshot, all in one round trip.
+    ///
+    /// # Errors
+    /// Those of [`Expectation::open`], and of the question.
+    pub(crate) async fn open_asking(
+        &self,
+        session: &mut Session,
+        name: &str,
+        question: &str,
+    ) -> Result<PgRow> {
+        let mut rows = self.open_with(session, name, question).await?;
+        let answer = rows.pop().filter(|_| rows.len() == 1);
+        answer.ok_or_else(|| Error::invariant(question, "a question that has one answer gave none or many"))
+    }
+
+    /// The row of the check, and those of the question.
+    async fn open_with(&self, session: &mut Session, name: &str, question: &str) -> Result<Vec<PgRow>> {
         let text = format!(
-            "begin isolation level repeatable read read only; set local application_name = {}; {} {}",
+            "begin isolation level repeatable read read only; set local application_name = {}; {} {}; {question}",
             literal(&session_name::shown(name)),
             self.lock_statement().unwrap_or_default(),
             self.question()
         );
         let rows = session.ask("locking and checking the primary's tables", text).await?;
-        let row = rows.last().ok_or_else(|| {
+        let row = rows.first().ok_or_else(|| {
             Error::invariant(session.endpoint.to_string(), "the check before a read gave no row")
         })?;
         let answer = |at| row.get::<Option<String>, _>(at).unwrap_or_default();
-        self.compare(&session.endpoint.to_string(), session.facts.in_recovery, answer)
+        self.compare(&session.endpoint.to_string(), session.facts.in_recovery, answer)?;
+        Ok(rows)
     }
 
     fn compare(&self, endpoint: &str, in_recovery: bool, answer: impl Fn(usize) -> String) -> Result<()> {

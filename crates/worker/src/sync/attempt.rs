@@ -35,10 +35,11 @@ pub(crate) async fn attempt(
     budget: &Budget,
     led: &mut Option<Lease>,
 ) -> Result<()> {
+    let sessions = Arc::new(Sessions::begun(ground));
     let mut leadership = Leadership::begin(ground).await?;
     let lease = led.insert(leadership.lease.clone());
     let ended = tokio::select! {
-        ended = lead(ground, lease, &mut leadership.session, until, outcome, budget) => ended,
+        ended = lead(ground, lease, &sessions, &mut leadership.session, until, outcome, budget) => ended,
         Ok(lost) = &mut leadership.lost => Err(lost),
     };
     leadership.end(ground, &ended).await;
@@ -48,6 +49,7 @@ pub(crate) async fn attempt(
 async fn lead(
     ground: &Arc<Ground>,
     lease: &Lease,
+    sessions: &Arc<Sessions>,
     secondary: &mut Session,
     until: Until,
     outcome: &mut Outcome,
@@ -55,10 +57,9 @@ async fn lead(
 ) -> Result<()> {
     ground.reach(Step::Leased, Happening::Reached).await?;
     streams::go_on(secondary, &ground.tables, &ground.stream, lease.token()).await?;
-    let sessions = Arc::new(Sessions::default());
     loop {
         ground.check_stop()?;
-        let plan = next_plan(ground, lease, &sessions, secondary, outcome, budget).await?;
+        let plan = next_plan(ground, lease, sessions, secondary, outcome, budget).await?;
         let is_last = plan.is_none() || until == Until::OneSync;
         if let Some(plan) = plan {
             bring_home(ground, plan, secondary, outcome, budget).await?;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use sqlx::Row;
+use sqlx::postgres::PgRow;
 use tokio::task::JoinSet;
 
 use milestream_core::chunk::{ChunkBounds, DeltaPosition, DeltaRange, Pace};
@@ -152,11 +153,21 @@ struct Copying<'a> {
 }
 
 impl Copying<'_> {
-    async fn open_read(&mut self, claimed: &Claimed, expectation: &Expectation) -> Result<()> {
+    /// Opens the read of a chunk; with a question to the ledger, what is found in its snapshot.
+    async fn open_read(
+        &mut self,
+        claimed: &Claimed,
+        expectation: &Expectation,
+        ledger: Option<&str>,
+    ) -> Result<Option<Found>> {
         self.ground.wait_for_leave(self.primary).await?;
         let name = self.ground.session_name(&format!("chunk {}", claimed.chunk));
-        expectation.open(self.primary, &name).await?;
-        reach(self.ground, Step::ChunkOpened, claimed, Piped::default()).await
+        let found = match ledger {
+            None => expectation.open(self.primary, &name).await.map(|()| None)?,
+            Some(ledger) => Some(found(&expectation.open_asking(self.primary, &name, ledger).await?)?),
+        };
+        reach(self.ground, Step::ChunkOpened, claimed, Piped::default()).await?;
+        Ok(found)
     }
 
     /// A chunk whose bounds were planned: read, write and mark, all or nothing.
@@ -168,18 +179,15 @@ impl Copying<'_> {
             expectation = expectation.for_leaf(&range.leaf);
         }
         let Statements { copy_out, copy_in } = statements(plan, pair, &claimed.bounds)?;
-        self.open_read(&claimed, &expectation).await?;
         // Counted in the sweep's own snapshot: it is the last that the increment takes.
-        let found = match (plan.flight.range(), &claimed.bounds) {
-            (Some(range), ChunkBounds::Sweep) => {
-                let question = match self.ground.job.tuning.verify_seed {
-                    VerifySeed::Off => delta::ledger(pair, range),
-                    VerifySeed::Count | VerifySeed::Content => block_delta::ledger(pair, range),
-                };
-                Some(self.found(&question).await?)
-            }
+        let ledger = match (plan.flight.range(), &claimed.bounds) {
+            (Some(range), ChunkBounds::Sweep) => Some(match self.ground.job.tuning.verify_seed {
+                VerifySeed::Off => delta::ledger(pair, range),
+                VerifySeed::Count | VerifySeed::Content => block_delta::ledger(pair, range),
+            }),
             _ => None,
         };
+        let found = self.open_read(&claimed, &expectation, ledger.as_deref()).await?;
         self.secondary.begin().await?;
         let piped = {
             let mut source = self.ground.kindness.read(self.primary, &copy_out).await?;
@@ -196,13 +204,17 @@ impl Copying<'_> {
             })
             .await?
         };
-        self.primary.commit("ending a read").await?;
-        if let Some(found) = found {
-            let tables = &self.ground.tables;
-            findings::record_found(self.secondary, tables, self.scope, claimed.chunk, found).await?;
-        }
-        mark_done(self.ground, plan, self.scope, self.secondary, &claimed, piped).await?;
-        commit(self.ground, &plan.lease, self.secondary, &claimed, piped).await
+        let (ground, scope) = (self.ground, self.scope);
+        // All rows are here, so the read is ended beside what is still to be done with them: a round trip less.
+        let (ended, committed) = tokio::join!(self.primary.commit("ending a read"), async {
+            if let Some(found) = found {
+                let tables = &ground.tables;
+                findings::record_found(self.secondary, tables, scope, claimed.chunk, found).await?;
+            }
+            mark_done(ground, plan, scope, self.secondary, &claimed, piped).await?;
+            commit(ground, &plan.lease, self.secondary, &claimed, piped).await
+        });
+        committed.and(ended)
     }
 
     /// A dataset's delta: one ordered stream, cut into chunks as it is received.
@@ -214,23 +226,20 @@ impl Copying<'_> {
             .range()
             .ok_or_else(|| Error::invariant("a seed", "one of its chunks is a delta's"))?;
         let expectation = plan.flight.expectation.for_dataset(&claimed.dataset);
-        self.open_read(&claimed, &expectation).await?;
-        let found = self.found(&delta::ledger(pair, range)).await?;
+        let mut found = self.open_read(&claimed, &expectation, Some(&delta::ledger(pair, range))).await?;
         let copy_out = delta::copy_out(pair, range, plan.flight.local, after.as_ref());
         let (ground, scope, tables) = (self.ground, self.scope, &self.ground.tables);
         let chunk_rows = ground.job.tuning.seed_chunk_rows.max(1);
         let mut rows = Rows::new(pair.format(), delta::leading_fields(pair));
         let mut source = self.ground.kindness.read(self.primary, &copy_out).await?;
         let mut claimed = claimed;
-        let mut first = true;
-        loop {
+        let piped = loop {
             self.secondary.begin().await?;
-            if first {
+            if let Some(found) = found.take() {
                 findings::record_found(self.secondary, tables, scope, claimed.chunk, found).await?;
             }
             let received =
                 receive(ground, &claimed, pair, &mut source, &mut rows, self.secondary, chunk_rows).await?;
-            first = false;
             let through = received.last_key.map(|key| position(pair, key)).transpose()?;
             let following = if received.ended { None } else { through.clone() };
             let after = match &claimed.bounds {
@@ -246,24 +255,24 @@ impl Copying<'_> {
                     Some(chunks::follow(self.secondary, tables, scope, &claimed, bounds).await?)
                 }
             };
+            let Some(next) = next else { break received.piped };
             commit(ground, &plan.lease, self.secondary, &claimed, received.piped).await?;
-            match next {
-                None => break,
-                Some(next) => claimed = next,
-            }
+            claimed = next;
             ground.check_stop()?;
-        }
+        };
         rows.finish()?;
         drop(source);
-        self.primary.commit("ending a read").await
+        let (ended, committed) = tokio::join!(
+            self.primary.commit("ending a read"),
+            commit(ground, &plan.lease, self.secondary, &claimed, piped)
+        );
+        committed.and(ended)
     }
+}
 
-    async fn found(&mut self, question: &str) -> Result<Found> {
-        let rows = self.primary.ask("counting the ledger", question.to_owned()).await?;
-        let row = rows.first().ok_or_else(|| Error::invariant("the ledger", "a count gave no row"))?;
-        let rows_expected = (row.len() > 2).then(|| counted(row.get(2))).transpose()?;
-        Ok(Found { opened: counted(row.get(0))?, closed: counted(row.get(1))?, rows_expected })
-    }
+fn found(row: &PgRow) -> Result<Found> {
+    let rows_expected = (row.len() > 2).then(|| counted(row.get(2))).transpose()?;
+    Ok(Found { opened: counted(row.get(0))?, closed: counted(row.get(1))?, rows_expected })
 }
 
 /// How a chunk is read, and where it is written.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sqlx::Row;
+use sqlx::postgres::PgRow;
 use tokio::task::JoinSet;
 
 use super::copying::{Plan, counted};
@@ -84,13 +85,9 @@ async fn primary_tallies(ground: &Ground, plan: &Plan) -> Result<Option<Vec<Tall
     let mut primary = plan.sessions.reader(ground, &plan.upstream, "count").await?;
     let mut tallies = Vec::with_capacity(plan.pairs.len());
     for pair in &plan.pairs {
-        plan.flight
-            .expectation
-            .for_dataset(&pair.dataset)
-            .open(&mut primary, &ground.session_name("count"))
-            .await?;
-        let question = seed::count(pair, plan.flight.to);
-        tallies.push(tally(&mut primary, "counting the primary's rows", question).await?);
+        let expectation = plan.flight.expectation.for_dataset(&pair.dataset);
+        let (name, question) = (ground.session_name("count"), seed::count(pair, plan.flight.to));
+        tallies.push(tally(&expectation.open_asking(&mut primary, &name, &question).await?)?);
         primary.commit("ending a read").await?;
     }
     plan.sessions.keep_reader(primary);
@@ -100,14 +97,12 @@ async fn primary_tallies(ground: &Ground, plan: &Plan) -> Result<Option<Vec<Tall
 /// What has landed, counted while another session gathers statistics: both read the whole table.
 async fn landed_tally(ground: &Ground, plan: &Plan, pair: &Pair) -> Result<Tally> {
     let mut session = plan.sessions.writer(ground, &plan.lease, "count").await?;
-    let tally = tally(&mut session, "counting landed rows", landing::count(pair)).await?;
+    let rows = session.ask("counting landed rows", landing::count(pair)).await?;
     plan.sessions.keep_writer(session);
-    Ok(tally)
+    tally(rows.first().ok_or_else(|| Error::invariant(&pair.names.landing, "a count gave no row"))?)
 }
 
-async fn tally(session: &mut Session, doing: &str, question: String) -> Result<Tally> {
-    let rows = session.ask(doing, question).await?;
-    let row = rows.first().ok_or_else(|| Error::invariant(doing, "a count gave no row"))?;
+fn tally(row: &PgRow) -> Result<Tally> {
     let count = |at: usize| counted(row.get(at)).map(|count| u64::try_from(count).unwrap_or(0));
     Ok(Tally { rows: count(0)?, live: count(1)? })
 }

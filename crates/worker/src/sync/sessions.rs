@@ -3,11 +3,13 @@
 //! A connection costs the server a process and the worker some round trips; copying, sweeping, counting and building
 //! indexes come one after the other and need no sessions of their own.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio_util::task::AbortOnDropHandle;
 
 use super::ground::Ground;
 use super::job::Upstream;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::postgres::Session;
 use crate::tables::lease::Lease;
 
@@ -16,13 +18,30 @@ use crate::tables::lease::Lease;
 pub(crate) struct Sessions {
     readers: Mutex<Vec<Session>>,
     writers: Mutex<Vec<Session>>,
+    /// A session on the primary that is still being made.
+    early: Mutex<Option<AbortOnDropHandle<Result<Session>>>>,
 }
 
 impl Sessions {
+    /// No sessions yet; but where there is only one primary to choose, the connection to it is begun. It takes as long as
+    /// everything that has to be asked of the secondary before, and is given up with these sessions.
+    pub(crate) fn begun(ground: &Arc<Ground>) -> Sessions {
+        let [only] = &ground.job.upstreams[..] else { return Sessions::default() };
+        let (ground, endpoint) = (Arc::clone(ground), Arc::clone(&only.endpoint));
+        let connecting = tokio::spawn(async move { ground.reader(&endpoint, "plan").await });
+        Sessions { early: Mutex::new(Some(AbortOnDropHandle::new(connecting))), ..Sessions::default() }
+    }
+
     /// A session on the primary, outside of any transaction.
     pub(crate) async fn reader(&self, ground: &Ground, upstream: &Upstream, name: &str) -> Result<Session> {
-        match take(&self.readers) {
-            Some(session) => Ok(session),
+        if let Some(session) = take(&self.readers) {
+            return Ok(session);
+        }
+        let early = self.early.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match early {
+            Some(early) => {
+                early.await.map_err(|panic| Error::invariant("a connection", panic.to_string()))?
+            }
             None => ground.reader(&upstream.endpoint, name).await,
         }
     }
