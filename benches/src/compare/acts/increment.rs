@@ -15,6 +15,10 @@ pub(super) const ONE_PERCENT: u64 = 100;
 #[derive(Default)]
 struct Taken {
     seconds: Sample,
+    /// Of them, the statements that change the merge table.
+    merging: Sample,
+    /// What the secondary wrote ahead meanwhile.
+    wal_mib: Sample,
     buffers_a_row: Sample,
 }
 
@@ -38,14 +42,20 @@ pub(super) async fn against_seed(stage: &Stage, report: &mut Report) -> Result<(
     }
     let mut table = Table::new(
         format!("Increments of {rows} rows; the seed of {} took {seed} s", large.keys),
-        &["where", "seconds", "primary's buffers a row"],
+        &["where", "seconds", "of them merging", "secondary's WAL, MiB", "primary's buffers a row"],
     );
     for (place, taken) in [
         (format!("spread over {} rows", large.keys), &spread),
         (format!("among the first {} of {} rows", small.keys, large.keys), &on_large),
         (format!("on {} rows", small.keys), &on_small),
     ] {
-        table.row([place, taken.seconds.text(3, ""), taken.buffers_a_row.text(2, "")]);
+        table.row([
+            place,
+            taken.seconds.text(3, ""),
+            taken.merging.text(3, ""),
+            taken.wal_mib.text(0, ""),
+            taken.buffers_a_row.text(2, ""),
+        ]);
     }
     report.table(table);
     let what = format!("increment of 1 % on {} rows against the seed", large.keys);
@@ -61,12 +71,20 @@ impl Taken {
     /// One batch that replaces `rows` of the first `keys` keys, and the increment that brings it.
     async fn add(&mut self, stage: &Stage, people: &People, rows: u64, keys: u64) -> Result<(), String> {
         let changed = people.replace_among(&stage.ground.primary, rows, keys).await;
-        let before = buffers_touched(stage, people).await;
+        let (before, wal_before) = (buffers_touched(stage, people).await, wal_written(stage).await);
         let finished = stage.live(people).sync(&[]).await?;
         let touched = buffers_touched(stage, people).await - before;
+        let written = wal_written(stage).await - wal_before;
         self.seconds.push(finished.took.as_secs_f64());
+        self.merging.push(figure(stage.told("merge_ms").await.unsigned_abs()) / 1e3);
+        self.wal_mib.push(figure(written.unsigned_abs()) / f64::from(1 << 20));
         self.buffers_a_row.push(figure(touched.unsigned_abs()) / figure(changed));
         let updated = u64::try_from(stage.told("rows_updated").await).unwrap_or(0);
         if updated == changed { Ok(()) } else { Err(format!("{updated} rows were updated, not {changed}")) }
     }
+}
+
+/// Bytes of WAL that the secondary has written since it was made.
+async fn wal_written(stage: &Stage) -> i64 {
+    stage.ground.ask_target("select (pg_current_wal_insert_lsn() - '0/0')::int8").await
 }
