@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a helper of a test fails as the test does")]
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use milestream_oracle::{Operation, Row};
 use milestream_tests::{Dice, Table, Tape, World, deletes, inserts, texts, updates};
@@ -262,4 +263,23 @@ async fn a_view_is_cut_into_chunks_by_what_the_planner_expects_of_it() {
         let chunks = world.history(&job, "chunks").await;
         assert_eq!(chunks, [[Some("6".to_owned())]], "{holding:?}");
     }
+}
+
+#[tokio::test]
+async fn a_view_that_talks_while_it_is_read_holds_nothing_up() {
+    let mut world = World::new(vec![Table::people()]).await;
+    world.commit(inserts("people", 0..600)).await;
+    let table = world.primary_table("people");
+    // Some megabytes of notices: more than sockets hold for a reader that does not take them.
+    let view = format!(
+        "alter table {table} rename to versions; \
+         create function talk() returns boolean language plpgsql volatile as \
+            $$ begin raise warning '%', repeat('talk ', 2000); return true; end $$; \
+         create view {table} as select * from versions where talk()"
+    );
+    world.execute("primary", view).await;
+    let mut job = world.job("Edge", Holding::LiveOnly);
+    job.tuning.silence_timeout = Duration::from_secs(5);
+    world.sync(&job).await.unwrap();
+    world.assert_holds(&job, 1).await;
 }

@@ -45,6 +45,7 @@ pub(super) async fn against_everybody(stage: &Stage, report: &mut Report) -> Res
                 .into(),
         );
     }
+    stage.warm_up(&people).await?;
     let mut ours = Taken::default();
     for _ in stage.rounds() {
         ours.add(stage.seed(&secondary, &people, &[]).await?);
@@ -123,6 +124,7 @@ pub(super) async fn mirror(stage: &Stage, report: &mut Report) -> Result<(), Str
         .await;
     let versions = u64::try_from(versions).unwrap_or(0);
     let copy = Copy::mirror(&people);
+    stage.warm_up(&people).await?;
     let (mut ours, mut hand) = (Taken::default(), Taken::default());
     for _ in stage.rounds() {
         stage.ground.clear_target().await;
@@ -150,6 +152,7 @@ pub(super) async fn mirror(stage: &Stage, report: &mut Report) -> Result<(), Str
 pub(super) async fn slope(stage: &Stage, report: &mut Report) -> Result<(), String> {
     let (few, many) = stage.arguments.slope_keys();
     let (small, large) = (stage.table(few).await, stage.table(many).await);
+    stage.warm_up(&large).await?;
     let (mut of_small, mut of_large) = (Sample::default(), Sample::default());
     for _ in stage.rounds() {
         for (people, sample) in [(&small, &mut of_small), (&large, &mut of_large)] {

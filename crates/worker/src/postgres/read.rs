@@ -117,33 +117,40 @@ impl Expectation {
     /// # Errors
     /// `PrimaryReset` when identity or a batch's row differ, `Rewritten` when a leaf has another file.
     pub(crate) async fn open(&self, session: &mut Session, name: &str) -> Result<()> {
-        self.open_with(session, name, "").await.map(|_| ())
+        self.open_with(session, name, "locking and checking the primary's tables", "").await.map(|_| ())
     }
 
     /// Opens the read and asks for one row of its snapshot, all in one round trip.
     ///
     /// # Errors
-    /// Those of [`Expectation::open`], and of the question.
+    /// Those of [`Expectation::open`], and of the question, which is asked in any case.
     pub(crate) async fn open_asking(
         &self,
         session: &mut Session,
         name: &str,
+        doing: &str,
         question: &str,
     ) -> Result<PgRow> {
-        let mut rows = self.open_with(session, name, question).await?;
+        let mut rows = self.open_with(session, name, doing, question).await?;
         let answer = rows.pop().filter(|_| rows.len() == 1);
-        answer.ok_or_else(|| Error::invariant(question, "a question that has one answer gave none or many"))
+        answer.ok_or_else(|| Error::invariant(doing, "a question that has one answer gave none or many"))
     }
 
     /// The row of the check, and those of the question.
-    async fn open_with(&self, session: &mut Session, name: &str, question: &str) -> Result<Vec<PgRow>> {
+    async fn open_with(
+        &self,
+        session: &mut Session,
+        name: &str,
+        doing: &str,
+        question: &str,
+    ) -> Result<Vec<PgRow>> {
         let text = format!(
             "begin isolation level repeatable read read only; set local application_name = {}; {} {}; {question}",
             literal(&session_name::shown(name)),
             self.lock_statement().unwrap_or_default(),
             self.question()
         );
-        let rows = session.ask("locking and checking the primary's tables", text).await?;
+        let rows = session.ask(doing, text).await?;
         let row = rows.first().ok_or_else(|| {
             Error::invariant(session.endpoint.to_string(), "the check before a read gave no row")
         })?;

@@ -42,6 +42,8 @@ pub(crate) async fn attempt(
         ended = lead(ground, lease, &sessions, &mut leadership.session, until, outcome, budget) => ended,
         Ok(lost) = &mut leadership.lost => Err(lost),
     };
+    // What is open no more may be needed to release the lease, where connections are short.
+    drop(sessions);
     leadership.end(ground, &ended).await;
     ended
 }

@@ -164,7 +164,10 @@ impl Copying<'_> {
         let name = self.ground.session_name(&format!("chunk {}", claimed.chunk));
         let found = match ledger {
             None => expectation.open(self.primary, &name).await.map(|()| None)?,
-            Some(ledger) => Some(found(&expectation.open_asking(self.primary, &name, ledger).await?)?),
+            Some(ledger) => {
+                let doing = "opening a read and counting the ledger";
+                Some(found(&expectation.open_asking(self.primary, &name, doing, ledger).await?)?)
+            }
         };
         reach(self.ground, Step::ChunkOpened, claimed, Piped::default()).await?;
         Ok(found)

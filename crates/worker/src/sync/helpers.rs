@@ -12,8 +12,10 @@ use crate::observer::NoticeKind;
 use crate::postgres::Session;
 use crate::tables::helped_chunks::{self, Held, Left};
 
-/// Time between two looks at what helpers hold.
-const LOOK_EVERY: Duration = Duration::from_millis(25);
+/// Time between the first two looks at what helpers hold; most are at the end of a chunk then.
+const LOOK_SOON: Duration = Duration::from_millis(25);
+/// The same when that takes longer.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// Copies all chunks of the plan: those that can be claimed here, and those that helpers have claimed and leave behind.
 ///
@@ -38,13 +40,14 @@ async fn wait(ground: &Ground, plan: &Plan, secondary: &mut Session) -> Result<b
     let scope = plan.scope(ground);
     let mut watched = Watched::default();
     let mut is_told = false;
+    let mut before_look = LOOK_SOON;
     loop {
         // Our own workers have ended: whatever is still being copied is a helper's.
         let Left { is_any_pending, held } = helped_chunks::left(secondary, &ground.tables, &scope).await?;
         if held.is_empty() {
             if is_any_pending {
                 // A helper's claim had locked them when our workers looked.
-                tokio::time::sleep(LOOK_EVERY).await;
+                tokio::time::sleep(LOOK_SOON).await;
             }
             return Ok(is_any_pending);
         }
@@ -58,7 +61,8 @@ async fn wait(ground: &Ground, plan: &Plan, secondary: &mut Session) -> Result<b
             give_back(ground, plan, secondary, &lost).await?;
             return Ok(true);
         }
-        tokio::time::sleep(LOOK_EVERY).await;
+        tokio::time::sleep(before_look).await;
+        before_look = (before_look + LOOK_SOON / 5).min(LOOK_EVERY);
         ground.check_stop()?;
     }
 }

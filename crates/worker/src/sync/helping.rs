@@ -27,8 +27,10 @@ use crate::tables::lease::{Claim, Lease};
 use crate::tables::migrations;
 use crate::tables::streams::{self, Flight};
 
-/// Time between two looks for something to do.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// Time between two looks for something to do, soon after there was something.
+const LOOK_SOON: Duration = Duration::from_millis(50);
+/// The same when there has been nothing for a while.
+const LOOK_EVERY: Duration = Duration::from_millis(400);
 
 /// What a helper did.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -84,6 +86,7 @@ fn is_the_leaders(error: &Error) -> bool {
 async fn turn(ground: &Arc<Ground>, leaderless_since: &mut Instant) -> Result<String> {
     let job = &ground.job;
     let mut helper = Helper::begin(ground).await?;
+    let mut before_look = LOOK_SOON;
     loop {
         ground.check_stop()?;
         match helper.look().await? {
@@ -93,12 +96,14 @@ async fn turn(ground: &Arc<Ground>, leaderless_since: &mut Instant) -> Result<St
                 // It was led until just now, however long the copy took.
                 *leaderless_since = Instant::now();
                 copied?;
+                before_look = LOOK_SOON;
             }
             Sight::Leader => *leaderless_since = Instant::now(),
             Sight::Nobody if leaderless_since.elapsed() > job.tuning.lease => break,
             Sight::Nobody => {}
         }
-        pause(ground, LOOK_EVERY).await?;
+        pause(ground, before_look).await?;
+        before_look = (before_look + LOOK_SOON / 10).min(LOOK_EVERY);
     }
     helper.end().await;
     Ok(format!("nobody has led the stream for {}", TimeSpan::from(job.tuning.lease)))

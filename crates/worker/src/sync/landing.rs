@@ -87,7 +87,8 @@ async fn primary_tallies(ground: &Ground, plan: &Plan) -> Result<Option<Vec<Tall
     for pair in &plan.pairs {
         let expectation = plan.flight.expectation.for_dataset(&pair.dataset);
         let (name, question) = (ground.session_name("count"), seed::count(pair, plan.flight.to));
-        tallies.push(tally(&expectation.open_asking(&mut primary, &name, &question).await?)?);
+        let doing = "counting the primary's rows";
+        tallies.push(tally(&expectation.open_asking(&mut primary, &name, doing, &question).await?)?);
         primary.commit("ending a read").await?;
     }
     plan.sessions.keep_reader(primary);
@@ -226,6 +227,10 @@ pub(crate) async fn reveal(
     landed: &[Tally],
     secondary: &mut Session,
 ) -> Result<Counts> {
+    if landed.len() != plan.pairs.len() {
+        let what = format!("{} of {} datasets have landed", landed.len(), plan.pairs.len());
+        return Err(Error::invariant("a seed", what));
+    }
     let mut total = Counts::default();
     for (pair, landed) in plan.pairs.iter().zip(landed) {
         let counts = match &pair.existing {

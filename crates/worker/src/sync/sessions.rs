@@ -24,7 +24,8 @@ pub(crate) struct Sessions {
 
 impl Sessions {
     /// No sessions yet; but where there is only one primary to choose, the connection to it is begun. It takes as long as
-    /// everything that has to be asked of the secondary before, and is given up with these sessions.
+    /// everything that has to be asked of the secondary before. A worker that finds the stream busy has cost the primary a
+    /// login for nothing; its connection is given up with these sessions.
     pub(crate) fn begun(ground: &Arc<Ground>) -> Sessions {
         let [only] = &ground.job.upstreams[..] else { return Sessions::default() };
         let (ground, endpoint) = (Arc::clone(ground), Arc::clone(&only.endpoint));

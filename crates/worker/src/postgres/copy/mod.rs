@@ -1,9 +1,10 @@
 //! The COPY path: rows go from one server to the other without being decoded.
 //!
 //! Where the connection has a [`Bypass`] the driver starts and ends a copy, and does not see its rows. Elsewhere, with
-//! TLS and over Unix sockets, the driver yields one `Bytes` a row and flushes every send, so rows are coalesced into
+//! TLS, over Unix sockets and where no private socket can be made, the driver yields one `Bytes` a row and flushes every send, so rows are coalesced into
 //! [`BUFFER_BYTES`]: a third of the client's CPU, and fewer packets, than sending them as they come.
 
+mod bypassed;
 mod rate;
 mod rows;
 
@@ -11,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use futures_util::stream::{BoxStream, poll_fn};
+use futures_util::stream::BoxStream;
 use futures_util::{FutureExt, StreamExt};
 use sqlx::PgConnection;
 use sqlx::postgres::PgCopyIn;
@@ -24,6 +25,7 @@ use super::vigil::Vigil;
 use super::wire::Bypass;
 use super::{Endpoint, Session};
 use crate::error::{Error, Result};
+use bypassed::Bypassed;
 use rate::Slowed;
 
 /// Bytes gathered before they are sent on. Larger buffers gained nothing when measured.
@@ -79,18 +81,17 @@ impl<'a> Source<'a> {
         let patience = silence + session.patience.statement;
         let bypassing = session.bypass.as_ref().map(Bypass::expect_rows);
         let opened = session.connection.copy_out_raw(statement);
-        let opened = watched.vigil().keep("reading rows", Some(patience), opened).await?;
-        let driven = match opened {
+        let opened = watched.vigil().keep("reading rows", Some(patience), opened).await;
+        let driven = match opened.and_then(|opened| opened.map_err(watched.failed("reading rows"))) {
             Ok(driven) => driven,
             Err(error) => {
                 session.bypass.as_ref().inspect(|bypass| bypass.expect_none());
-                return Err(watched.failed("reading rows")(error));
+                return Err(error);
             }
         };
         let stream = match bypassing {
             None => driven,
-            // What is left for the driver is how the copy ended.
-            Some(mut rows) => poll_fn(move |context| rows.poll_recv(context)).map(Ok).chain(driven).boxed(),
+            Some(rows) => Bypassed::new(rows, driven).boxed(),
         };
         Ok(Source { stream, watched, patience, silence, slowed: None })
     }

@@ -41,7 +41,8 @@ impl Bypass {
     }
 
     /// The rows of the copy that the driver is about to start, in pieces cut anywhere. They end where the copy ends, or
-    /// at an error, which the driver then has. A copy whose rows are not taken to their end ends the connection.
+    /// at an error, which the driver then has. Where they are not taken to their end, the connection is of no more use: the
+    /// next of them ends it.
     pub(crate) fn expect_rows(&self) -> mpsc::Receiver<Bytes> {
         let (taker, rows) = mpsc::channel(PIECES_WAITING);
         self.set_taker(Some(taker));
