@@ -69,8 +69,11 @@ impl Report {
         self.tables.push(table);
     }
 
-    /// Prints all marks together.
+    /// Prints all marks together, if there are any.
     pub(crate) fn finish(&self) {
+        if self.marks.is_empty() {
+            return;
+        }
         println!("\nMarks");
         for mark in &self.marks {
             let [what, figure, allowed, outcome] = mark.cells();
@@ -87,7 +90,8 @@ impl Report {
         for mark in &self.marks {
             marks.row(mark.cells());
         }
-        for table in std::iter::once(&marks).chain(&self.tables) {
+        let marks = Some(&marks).filter(|marks| !marks.rows.is_empty());
+        for table in marks.into_iter().chain(&self.tables) {
             let _ = write!(text, "\n## {}\n\n{}", table.title, table.markdown());
         }
         if !self.remarks.is_empty() {
