@@ -1,8 +1,8 @@
 //! Baselines of the copy path against real servers: `COPY TO` into `COPY FROM`, and what the checks of a seed cost.
 //!
 //! `cargo bench -p milestream-benches --bench copy_path`. The worker's own buffers and row framing are private to it,
-//! so what it does where rows go through the driver is shown here with the driver alone (a send a row against 64 KiB at a time), and
-//! the rest by whole seeds: without a check, with the count, and with digests of the content.
+//! so what it does where rows go through the driver is shown here with the driver alone (a send a row against 64 KiB at
+//! a time), and the rest by whole seeds: without a check, with the count, and with digests of the content.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
