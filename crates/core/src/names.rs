@@ -11,6 +11,12 @@ use sha1::{Digest, Sha1};
 /// The longest identifier of Postgres, in bytes. DataSurface counts the same number in characters.
 pub const POSTGRES_IDENTIFIER_MAX: usize = 63;
 
+/// Columns that every table of Postgres has; no other can be called so.
+const SYSTEM_COLUMNS: [&str; 6] = ["tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"];
+
+/// How names begin that DataSurface and Milestream keep for columns of their own, in tables and within statements.
+const HELPER_PREFIXES: [&str; 2] = ["ds_surf_", "remote_ds_surf_"];
+
 /// The longest stream key, in characters: the width of the key columns of the control tables.
 pub const STREAM_KEY_MAX: usize = 255;
 
@@ -43,6 +49,47 @@ pub fn stream_key(store: &str, dataset: Option<&str>) -> String {
 /// needs quotes in SQL.
 pub fn physical_column(name: &str) -> String {
     clip(name).to_owned()
+}
+
+/// Why a column of a dataset cannot have a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reserved {
+    /// It is the name of a column that Postgres gives to every table.
+    System,
+    /// It begins as the columns do that DataSurface and Milestream add.
+    Helper,
+}
+
+impl Reserved {
+    /// Why a column cannot have this physical name; `None` where it can.
+    ///
+    /// ```
+    /// use milestream_core::names::Reserved;
+    /// assert_eq!(Reserved::of("xmin"), Some(Reserved::System));
+    /// assert_eq!(Reserved::of("ds_surf_held"), Some(Reserved::Helper));
+    /// assert_eq!(Reserved::of("oid"), None);
+    /// ```
+    pub fn of(physical: &str) -> Option<Reserved> {
+        if SYSTEM_COLUMNS.contains(&physical) {
+            return Some(Reserved::System);
+        }
+        HELPER_PREFIXES.iter().any(|prefix| physical.starts_with(prefix)).then_some(Reserved::Helper)
+    }
+
+    /// What is wrong with such a name, as the end of a sentence that begins with the column.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Reserved::System => "has the name of a system column of Postgres, which every table has already",
+            Reserved::Helper => {
+                "has a name that is kept for columns of DataSurface and Milestream, which begin with ds_surf_ or \
+                 remote_ds_surf_"
+            }
+        }
+    }
+
+    /// How a column is called otherwise.
+    pub const REMEDY: &str =
+        "rename it in the model, and read the source through a view that gives it the new name";
 }
 
 /// A name of more than `limit` characters becomes its first `limit - 4`, an underscore and the first three

@@ -2,7 +2,7 @@
 //! datasets move on their own.
 
 use crate::model::{self, ColumnType, Consistency, Schema};
-use crate::names::{physical_column, stream_key};
+use crate::names::{Reserved, physical_column, stream_key};
 
 /// The unit that has batches.
 #[derive(Clone, Debug, PartialEq)]
@@ -127,6 +127,18 @@ pub enum StreamError {
         /// The other.
         second: String,
     },
+    /// A column has a name that it cannot have in a table.
+    #[error("column {column:?} of dataset {store:?}.{dataset:?} {}: {}", .reserved.reason(), Reserved::REMEDY)]
+    ReservedColumn {
+        /// The store.
+        store: String,
+        /// The dataset.
+        dataset: String,
+        /// The column.
+        column: String,
+        /// Who has the name already.
+        reserved: Reserved,
+    },
 }
 
 /// The streams of a store: one for all of its datasets, or one for each.
@@ -160,6 +172,9 @@ fn keyed(store: &str, dataset: &model::Dataset) -> Result<Dataset, StreamError> 
     if let Some((first, second)) = clash(columns) {
         return Err(StreamError::SameColumn { store, dataset: name, first, second });
     }
+    if let Some((column, reserved)) = columns.iter().find_map(reserved) {
+        return Err(StreamError::ReservedColumn { store, dataset: name, column, reserved });
+    }
     let key = dataset.schema.key();
     if key.is_empty() {
         return Err(StreamError::NoKey { store, dataset: name });
@@ -183,6 +198,12 @@ fn keyed(store: &str, dataset: &model::Dataset) -> Result<Dataset, StreamError> 
         nullable: column.nullable,
     };
     Ok(Dataset { name, columns: columns.iter().map(column).collect(), key })
+}
+
+/// The column's name, and who has it already.
+fn reserved(column: &model::Column) -> Option<(String, Reserved)> {
+    let reserved = Reserved::of(&physical_column(&column.name))?;
+    Some((column.name.clone(), reserved))
 }
 
 /// Two columns that Postgres could not tell apart.

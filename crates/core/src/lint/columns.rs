@@ -3,22 +3,11 @@
 use std::collections::HashMap;
 
 use crate::model::{Column, ColumnType};
-use crate::names::{POSTGRES_IDENTIFIER_MAX, physical_column};
+use crate::names::{POSTGRES_IDENTIFIER_MAX, Reserved, physical_column};
 
 use super::names::usable;
 use super::problem::{Place, Report};
 
-/// Columns that DataSurface adds to its tables.
-const RESERVED: [&str; 8] = [
-    "ds_surf_all_hash",
-    "ds_surf_key_hash",
-    "ds_surf_batch_id",
-    "ds_surf_batch_in",
-    "ds_surf_batch_out",
-    "ds_surf_iud",
-    "remote_ds_surf_batch_in",
-    "remote_ds_surf_batch_out",
-];
 /// The longest bounded text of Postgres, in characters.
 const TEXT_MAX: u32 = 10_485_760;
 /// The most digits that can be declared for a number in Postgres.
@@ -38,13 +27,7 @@ pub(super) fn check(report: &mut Report<'_>, schema: &Place, columns: &[Column])
 fn check_name(report: &mut Report<'_>, place: &Place, column: &Column, first: Option<&Column>) {
     let (name, physical) = (&column.name, physical_column(&column.name));
     usable(report, place, "column", name);
-    if RESERVED.contains(&physical.as_str()) {
-        report.error(
-            place,
-            format!("column {physical:?} has the name of a column that every platform adds to its tables"),
-            "rename it",
-        );
-    }
+    check_reserved(report, place, &physical);
     match first {
         Some(first) if first.name == *name => report.error(
             place,
@@ -67,6 +50,22 @@ fn check_name(report: &mut Report<'_>, place: &Place, column: &Column, first: Op
             "rename it if anyone is to find it by its name",
         ),
         None => {}
+    }
+}
+
+/// Names are compared as Postgres compares quoted ones; whoever writes SQL without quotes writes lower case.
+fn check_reserved(report: &mut Report<'_>, place: &Place, physical: &str) {
+    if let Some(reserved) = Reserved::of(physical) {
+        report.error(place, format!("column {physical:?} {}", reserved.reason()), Reserved::REMEDY);
+    } else if Reserved::of(&physical.to_lowercase()).is_some() {
+        report.warning(
+            place,
+            format!(
+                "column {physical:?} differs only in case from {:?}, a name that is reserved: SQL without quotes means that one",
+                physical.to_lowercase()
+            ),
+            "rename it, or always quote it",
+        );
     }
 }
 

@@ -9,8 +9,15 @@ use crate::names::{merge_table, platform_table, staging_table, stream_key};
 use super::problem::{Place, Report};
 
 /// Tables that a platform has once.
-const CONTROL_TABLES: [&str; 6] =
-    ["batch_counter", "batch_metrics", "airflow_dsg", "sync_stream", "sync_chunk", "sync_history"];
+const CONTROL_TABLES: [&str; 7] = [
+    "batch_counter",
+    "batch_metrics",
+    "airflow_dsg",
+    "sync_stream",
+    "sync_chunk",
+    "sync_history",
+    "sync_migration",
+];
 
 pub(super) fn check(report: &mut Report<'_>) {
     table_names(report);

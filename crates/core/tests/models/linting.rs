@@ -4,7 +4,7 @@ use milestream_core::lint::{LintContext, Severity, lint};
 use milestream_core::model::Model;
 use serde_json::{Value, json};
 
-use crate::shop::{ANNEX, EDGE, HUB, HUB_PSP, ORDERS, ORDERS_SCHEMA, shop, shown};
+use crate::shop::{ANNEX, EDGE, HUB, HUB_PSP, ORDERS, ORDERS_SCHEMA, Shop, shop, shown};
 
 #[test]
 fn a_sound_model_has_no_problems() {
@@ -66,6 +66,22 @@ fn shapes_that_make_no_table_are_found() {
         .set(&format!("{ORDERS}/datasets/misfiled"), json!({"name": "", "originalSchema": null}))
         .set("/datastores/1/datasets", json!({}));
     insta::assert_snapshot!(shop.lint());
+}
+
+#[test]
+fn columns_with_names_that_no_table_can_have_are_found() {
+    let names =
+        ["xmin", "tableoid", "ds_surf_held", "remote_ds_surf_batch_in", "DS_SURF_BATCH_IN", "CTID", "oid"];
+    let column = |name: &str| json!({"name": name, "type": {"type": "Date"}});
+    let with = |shop: Shop, name: &str| shop.set(&format!("{ORDERS_SCHEMA}/columns/{name}"), column(name));
+    insta::assert_snapshot!(names.into_iter().fold(shop(), with).lint());
+}
+
+#[test]
+fn datasets_that_differ_only_in_case_are_found() {
+    let mut capitals = shop().get(&format!("{ORDERS}/datasets/orders"));
+    capitals["name"] = json!("Orders");
+    insta::assert_snapshot!(shop().set(&format!("{ORDERS}/datasets/Orders"), capitals).lint());
 }
 
 #[test]

@@ -67,6 +67,8 @@ fn a_store_that_cannot_be_moved_is_refused_with_the_reason() {
         ),
         refusal(&shop().set(&format!("{ORDERS_SCHEMA}/columns/id/nullable"), json!(true))),
         refusal(&shop().set(&format!("{ORDERS_SCHEMA}/columns/ID"), column("id"))),
+        refusal(&shop().set(&format!("{ORDERS_SCHEMA}/columns/ctid"), column("ctid"))),
+        refusal(&shop().set(&format!("{ORDERS_SCHEMA}/columns/held"), column("ds_surf_held"))),
     ];
     insta::assert_snapshot!(refusals.join("\n"));
 }
