@@ -4,13 +4,12 @@
 //! count. The key is the seed, since without it a value swapped between two rows would leave the sum unchanged; a
 //! sum, since XOR loses duplicates. Values are equal across server versions from 14 on.
 
-use sqlx::Row;
-
 use milestream_core::milestone::{LIVE, PrimaryBatch};
 
 use crate::error::{Error, Result};
 use crate::pair::{BATCH_IN, BATCH_OUT, Holding, Pair};
 use crate::postgres::Session;
+use crate::postgres::fields::Fields;
 use crate::postgres::sql::{assembled, ident, literal};
 use crate::sync::copying::Plan;
 use crate::sync::ground::Ground;
@@ -76,13 +75,19 @@ pub(crate) async fn compare_landed(
 async fn text_columns(primary: &mut Session, pair: &Pair) -> Result<Vec<String>> {
     let query = sqlx::query(assembled(HASHABLE.to_owned())).bind(&pair.primary_table);
     let rows = primary.rows("looking which types can be hashed", query).await?;
-    Ok(rows.iter().filter(|row| !row.get::<bool, _>(1)).map(|row| row.get(0)).collect())
+    let mut columns = Vec::new();
+    for row in &rows {
+        if !row.field::<bool>(1)? {
+            columns.push(row.field(0)?);
+        }
+    }
+    Ok(columns)
 }
 
 async fn ask(session: &mut Session, question: String) -> Result<Digest> {
     let rows = session.ask("computing digests", question).await?;
     let row = rows.first().ok_or_else(|| Error::invariant("a digest", "it gave no row"))?;
-    Ok(Digest { rows: row.get(0), sum: row.get(1) })
+    Ok(Digest { rows: row.field(0)?, sum: row.field(1)? })
 }
 
 fn of_primary(pair: &Pair, x: PrimaryBatch, through_text: &[String]) -> String {

@@ -297,6 +297,22 @@ pub enum Error {
         /// Its columns now.
         found: String,
     },
+    /// A table of another's making, or an answer, is not what can be read.
+    #[error("{at}: {problem}")]
+    Unreadable {
+        /// The table with its database, or the column.
+        at: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A part of the worker panicked.
+    #[error("a defect of Milestream ended {part}: {message}")]
+    Panicked {
+        /// Which part.
+        part: String,
+        /// What the panic said.
+        message: String,
+    },
     /// The worker was asked to stop.
     #[error("stopped as asked; the next sync goes on where this one stood")]
     Stopped,

@@ -10,6 +10,7 @@ mod error;
 pub mod ingest;
 pub mod observer;
 mod pair;
+mod panics;
 mod postgres;
 mod schema;
 mod staging;

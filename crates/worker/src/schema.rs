@@ -111,11 +111,19 @@ impl Comparison<'_> {
         });
     }
 
-    /// DataSurface's own columns must be there, on the primary as on a forensic platform.
+    /// DataSurface's own columns must be there, on the primary as on a forensic platform, and be such that batches and
+    /// hashes are carried as they are: another integer type may have another value for what is live.
     fn milestones(&mut self, holding: Holding) {
         for name in [ALL_HASH, KEY_HASH, BATCH_IN, BATCH_OUT] {
-            if self.primary.column(name).is_none() {
-                self.differ(name, "the primary's table is no forensic merge table");
+            match self.primary.column(name).map(|column| column.sql_type.clone()) {
+                None => self.differ(name, "the primary's table is no forensic merge table"),
+                Some(found) if is_hash(name) && !holds_hashes(&found) => {
+                    self.differ(name, format!("is {found} on the primary, must be character varying(32)"));
+                }
+                Some(found) if !is_hash(name) && found != "integer" => {
+                    self.differ(name, format!("is {found} on the primary, must be integer"));
+                }
+                Some(_) => {}
             }
         }
         let Some(secondary) = self.secondary else { return };
@@ -124,8 +132,15 @@ impl Comparison<'_> {
             Holding::Mirror => &[ALL_HASH, KEY_HASH, BATCH_IN, BATCH_OUT],
         };
         for name in wanted {
-            if secondary.column(name).is_none() {
-                self.differ(name, "the secondary's table lacks a column of its milestone strategy");
+            match secondary.column(name).map(|column| column.sql_type.clone()) {
+                None => self.differ(name, "the secondary's table lacks a column of its milestone strategy"),
+                Some(found) if is_hash(name) && !takes_hashes(&found) => {
+                    self.differ(name, format!("is {found} on the secondary, must be character varying(32)"));
+                }
+                Some(found) if !is_hash(name) && found != "integer" => {
+                    self.differ(name, format!("is {found} on the secondary, must be integer"));
+                }
+                Some(_) => {}
             }
         }
     }
@@ -211,6 +226,20 @@ impl Comparison<'_> {
             self.differ("primary key", problem);
         }
     }
+}
+
+fn is_hash(name: &str) -> bool {
+    [ALL_HASH, KEY_HASH].contains(&name)
+}
+
+/// Whether a type's values can be taken over as hashes, which have 32 letters.
+fn holds_hashes(sql_type: &str) -> bool {
+    sql_type == "text" || sql_type == "character(32)" || carries(sql_type, "character varying(32)")
+}
+
+/// Whether a table that rows are compared with can have its hashes in this type: texts of two types cannot be compared.
+fn takes_hashes(sql_type: &str) -> bool {
+    sql_type.starts_with("character varying") && carries("character varying(32)", sql_type)
 }
 
 pub(crate) fn describe(column: &Column) -> String {

@@ -29,6 +29,7 @@ use self::progress::Screen;
 use self::selection::SelectionArguments;
 use crate::config::{Configuration, Keys, StreamJob};
 use crate::error::{Error, Result};
+use crate::panics;
 
 /// Keeps the tables of one data platform equal to those of another, through Postgres alone.
 #[derive(Debug, Parser)]
@@ -124,7 +125,11 @@ pub fn main_with(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(error.exit_code());
         }
     };
-    runtime.block_on(run(cli.command, &surroundings))
+    let ran = panics::caught("the command", async { Ok(run(cli.command, &surroundings).await) });
+    runtime.block_on(ran).unwrap_or_else(|error| {
+        output::complain(None, &error);
+        ExitCode::from(error.exit_code())
+    })
 }
 
 /// Answers arguments that cannot be parsed, `--help` and `--version` among them.

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use comfy_table::{CellAlignment, Table};
-use sqlx::Row;
 
 use super::calendar::Changes;
 use super::stage::Stage;
@@ -14,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::ingest::IngestOutcome;
 use crate::observer::{Answer, Event, Happening, Notice, Observer, Step, Verdict};
 use crate::postgres::Session;
+use crate::postgres::fields::Fields;
 use crate::postgres::sql::assembled;
 use crate::sync::Job;
 use crate::tables::streams;
@@ -134,9 +134,9 @@ impl Standing {
         let figures = figures.ok_or_else(|| Error::invariant(&tables.sync_history, "a count gave no row"))?;
         Ok(Standing {
             phase: row.flight.map_or("idle", |flight| flight.phase()).to_owned(),
-            syncs: figures.get(0),
-            rows_per_second: figures.get(1),
-            age_seconds: figures.get(2),
+            syncs: figures.field(0)?,
+            rows_per_second: figures.field(1)?,
+            age_seconds: figures.field(2)?,
         })
     }
 }

@@ -37,8 +37,9 @@ impl Error {
             | Error::Diverged { .. }
             | Error::TooManyDeletes { .. }
             | Error::BudgetSpent { .. }
+            | Error::Unreadable { .. }
             | Error::Setup { .. } => Class::Blocked,
-            Error::Invariant { .. } => Class::Bug,
+            Error::Invariant { .. } | Error::Panicked { .. } => Class::Bug,
         }
     }
 
@@ -120,7 +121,10 @@ impl Error {
             Error::Injected { .. } => "this failure was asked for".into(),
             Error::BudgetSpent { last, .. } => format!("{}; then sync again, it goes on where it stood", last.advice()),
             Error::Setup { remedy, .. } => remedy.clone(),
-            Error::Invariant { .. } => "please report this with the log; the secondary still holds its last watermark".into(),
+            Error::Unreadable { .. } => "lay the table out as DataSurface does: key and batch_status text, batch_id and the counts integer, the times timestamp, state \
+                 text; then sync again"
+                    .into(),
+            Error::Invariant { .. } | Error::Panicked { .. } => "please report this with the log; the secondary still holds its last watermark".into(),
         }
     }
 }

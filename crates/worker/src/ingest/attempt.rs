@@ -7,6 +7,7 @@ use super::{merging, staging, survey};
 use crate::error::Result;
 use crate::observer::{Happening, NoticeKind, Step};
 use crate::pair::Pair;
+use crate::panics::caught;
 use crate::postgres::Session;
 use crate::schema;
 use crate::statements::landing;
@@ -15,7 +16,7 @@ use crate::sync::leading::Leadership;
 use crate::sync::planning::compare_encodings;
 use crate::tables::batches::{self, BatchState, Counts};
 use crate::tables::lease::Lease;
-use crate::tables::{chunks, streams};
+use crate::tables::{chunks, layout, streams};
 
 /// A batch that is being ingested.
 pub(crate) struct Batch {
@@ -34,8 +35,9 @@ pub(crate) async fn attempt(
 ) -> Result<IngestOutcome> {
     let mut leadership = Leadership::begin(ground).await?;
     let lease = led.insert(leadership.lease.clone()).clone();
+    let leading = lead(ground, lease, &mut leadership.session, sent);
     let ended = tokio::select! {
-        ended = lead(ground, lease, &mut leadership.session, sent) => ended,
+        ended = caught("an ingestion", Box::pin(leading)) => ended,
         Ok(lost) = &mut leadership.lost => Err(lost),
     };
     leadership.end(ground, &ended).await;
@@ -50,6 +52,7 @@ async fn lead(
 ) -> Result<IngestOutcome> {
     ground.reach(Step::Leased, Happening::Reached).await?;
     streams::go_on(store, &ground.tables, &ground.stream, lease.token()).await?;
+    layout::require_writable(store, &ground.tables).await?;
     let id = batches::next_local(store, &ground.tables, &ground.stream).await?;
     if let Some(outcome) = sent.take_if(|outcome| outcome.batch < id) {
         return Ok(outcome);

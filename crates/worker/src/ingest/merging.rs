@@ -1,12 +1,11 @@
 //! From the staging tables into the merge tables, in the transaction that commits the batch.
 
-use sqlx::Row;
-
 use super::attempt::Batch;
 use super::job::IngestJob;
 use crate::error::{Error, Result};
 use crate::pair::{Holding, KEY_HASH, Pair};
 use crate::postgres::Session;
+use crate::postgres::fields::Fields;
 use crate::postgres::sql::{ident, literal};
 use crate::statements::{ingest, landing, merge};
 use crate::sync::copying::counted;
@@ -106,7 +105,8 @@ impl Merging<'_> {
     async fn count_keys(&self, store: &mut Session) -> Result<Counts> {
         let rows = store.ask("counting what differs", ingest::count_difference()).await?;
         let row = rows.first().ok_or_else(|| Error::invariant("a difference", "a count gave no row"))?;
-        let count = |at: usize| counted(row.get(at)).map(|count| u64::try_from(count).unwrap_or(0));
+        let count =
+            |at: usize| row.field(at).and_then(counted).map(|count| u64::try_from(count).unwrap_or(0));
         Ok(Counts { inserted: count(0)?, updated: count(1)?, deleted: count(2)?, total: 0 })
     }
 
@@ -123,7 +123,7 @@ impl Merging<'_> {
     /// Versions opened by this batch or a later one would be closed before they were opened.
     async fn check_numbering(&self, store: &mut Session) -> Result<()> {
         let rows = store.ask("looking for the newest version", ingest::newest_opened(self.pair)).await?;
-        let newest: Option<&str> = rows.first().and_then(|row| row.get(0));
+        let newest: Option<&str> = rows.first().map_or(Ok(None), |row| row.field(0))?;
         let newest = newest.map(counted).transpose()?.unwrap_or(0);
         if newest < i64::from(self.batch.id.0) {
             return Ok(());
@@ -155,7 +155,7 @@ impl Merging<'_> {
         let rows = store.ask("looking for keys that share a hash", question).await?;
         rows.first().map_or(Ok(()), |row| {
             let table = ident(&self.pair.names.merge);
-            Err(Error::HashCollision { table, first: row.get(0), second: row.get(1) })
+            Err(Error::HashCollision { table, first: row.field(0)?, second: row.field(1)? })
         })
     }
 }

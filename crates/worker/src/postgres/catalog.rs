@@ -1,9 +1,9 @@
 //! What the catalog says of a table: columns, types, keys, indexes, leaves and files.
 
 use serde::Deserialize;
-use sqlx::Row;
 
 use super::Session;
+use super::fields::Fields;
 use super::sql::{ident, literal};
 use crate::error::{Error, Result};
 
@@ -187,7 +187,7 @@ pub(crate) async fn find_all(session: &mut Session, quoted: &[String]) -> Result
     let rows = session.ask("looking tables up", question).await?;
     let mut tables = Vec::with_capacity(rows.len());
     for row in rows {
-        let Some(text) = row.get::<Option<&str>, _>(0) else {
+        let Some(text) = row.field::<Option<&str>>(0)? else {
             tables.push(None);
             continue;
         };
@@ -218,7 +218,7 @@ async fn rows_planned(session: &mut Session, table: &str) -> Result<Option<f64>>
         .ask("estimating a relation's rows", format!("explain (format json) select * from {table}"))
         .await?;
     // The simple protocol answers in text, but says that it is JSON.
-    let plan = rows.first().map(|row| row.get_unchecked::<&str, _>(0));
+    let plan = rows.first().map_or(Ok(None), |row| row.text(0))?;
     let plan: Option<serde_json::Value> = plan.and_then(|plan| serde_json::from_str(plan).ok());
     Ok(plan.and_then(|plan| plan.pointer("/0/Plan/Plan Rows")?.as_f64()))
 }
@@ -239,8 +239,8 @@ pub(crate) async fn leaves(session: &mut Session, table: &Table) -> Result<Vec<L
     let rows = session.ask("reading a table's leaves", question).await?;
     rows.iter()
         .map(|row| {
-            let qualified = format!("{}.{}", ident(row.get(1)), ident(row.get(2)));
-            if row.get::<&str, _>(6) != "r" {
+            let qualified = format!("{}.{}", ident(row.field(1)?), ident(row.field(2)?));
+            if row.field::<&str>(6)? != "r" {
                 return Err(Error::Unlockable {
                     endpoint: session.endpoint.to_string(),
                     table: qualified,
@@ -249,7 +249,7 @@ pub(crate) async fn leaves(session: &mut Session, table: &Table) -> Result<Vec<L
                 });
             }
             // A right on the root is enough to read through it, not to read a leaf by its blocks.
-            if !row.get::<bool, _>(7) {
+            if !row.field::<bool>(7)? {
                 return Err(Error::MissingRight {
                     endpoint: session.endpoint.to_string(),
                     user: session.endpoint.user.clone(),
@@ -257,15 +257,15 @@ pub(crate) async fn leaves(session: &mut Session, table: &Table) -> Result<Vec<L
                     table: qualified,
                 });
             }
-            let blocks: i64 = row.get(4);
+            let blocks: i64 = row.field(4)?;
+            let blocks = u32::try_from(blocks)
+                .map_err(|_| Error::invariant(&qualified, "a table of more than 2^32 blocks"))?;
             Ok(Leaf {
-                oid: row.get::<sqlx::postgres::types::Oid, _>(0).0,
+                oid: row.field::<sqlx::postgres::types::Oid>(0)?.0,
                 table: qualified,
-                filenode: row.get(3),
-                blocks: u32::try_from(blocks).map_err(|_| {
-                    Error::invariant(row.get::<&str, _>(2), "a table of more than 2^32 blocks")
-                })?,
-                rows_estimated: row.get(5),
+                filenode: row.field(3)?,
+                blocks,
+                rows_estimated: row.field(5)?,
             })
         })
         .collect()

@@ -3,6 +3,7 @@
 pub(crate) mod catalog;
 pub(crate) mod copy;
 mod endpoint;
+pub(crate) mod fields;
 pub(crate) mod read;
 pub(crate) mod session;
 pub(crate) mod session_name;

@@ -9,9 +9,11 @@ use sqlx::postgres::PgRow;
 
 use milestream_core::milestone::PrimaryBatch;
 
+use super::fields::Fields;
 use super::sql::{ident, literal};
 use super::{Session, session_name};
 use crate::error::{Error, Result};
+use crate::tables::layout;
 
 /// What must still hold when a planned read happens.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -58,10 +60,10 @@ pub(crate) struct PlannedLeaf {
 pub(crate) const SYSTEM: &str = "(select system_identifier::text from pg_control_system()) || '/' || \
      (select oid::text from pg_database where datname = current_database())";
 
-/// SQL for the fingerprint of a batch's row.
-pub(crate) const FINGERPRINT: &str = "concat_ws('|', batch_start_time::text, batch_end_time::text, batch_status, \
-     coalesce(records_inserted::text, ''), coalesce(records_updated::text, ''), coalesce(records_deleted::text, ''), \
-     coalesce(total_records::text, ''))";
+/// SQL for the fingerprint of a batch's row, one of [`layout::rows`].
+pub(crate) const FINGERPRINT: &str = "concat_ws('|', m.batch_start_time::text, m.batch_end_time::text, m.batch_status, \
+     coalesce(o.fields ->> 'records_inserted', ''), coalesce(o.fields ->> 'records_updated', ''), \
+     coalesce(o.fields ->> 'records_deleted', ''), coalesce(o.fields ->> 'total_records', ''))";
 
 impl Expectation {
     /// The same expectation for one dataset's relations only.
@@ -90,8 +92,8 @@ impl Expectation {
         let mut answers = vec![SYSTEM.to_owned()];
         for identity in &self.batches {
             answers.push(format!(
-                "(select {FINGERPRINT} from {} where key = {} and batch_id = {})",
-                self.metrics_table,
+                "(select {FINGERPRINT} from {} where m.key = {} and m.batch_id = {})",
+                layout::rows(&self.metrics_table),
                 literal(&self.stream_key),
                 identity.batch
             ));
@@ -154,8 +156,11 @@ impl Expectation {
         let row = rows.first().ok_or_else(|| {
             Error::invariant(session.endpoint.to_string(), "the check before a read gave no row")
         })?;
-        let answer = |at| row.get::<Option<String>, _>(at).unwrap_or_default();
-        self.compare(&session.endpoint.to_string(), session.facts.in_recovery, answer)?;
+        let answers = (0..row.len()).map(|at| Ok(row.field::<Option<String>>(at)?.unwrap_or_default()));
+        let answers = answers.collect::<Result<Vec<_>>>()?;
+        self.compare(&session.endpoint.to_string(), session.facts.in_recovery, |at| {
+            answers.get(at).cloned().unwrap_or_default()
+        })?;
         Ok(rows)
     }
 

@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgRow};
 use sqlx::query::Query;
-use sqlx::{Connection, PgConnection, Postgres, Row};
+use sqlx::{Connection, PgConnection, Postgres};
 
+use super::fields::Fields;
 use super::sql::assembled;
 use super::vigil::Vigil;
 use super::wire::{Bypass, Wire};
@@ -142,17 +143,17 @@ impl Session {
             .await
             .map_err(|_| Error::stalled(&endpoint, "asking the server what it is", patience.connect))?
             .map_err(|error| Error::statement(&endpoint, "asking the server what it is", error))?;
-        let version: i32 = row.get(0);
+        let version: i32 = row.field(0)?;
         if version < OLDEST_VERSION {
-            return Err(Error::TooOld { endpoint: endpoint.to_string(), version: row.get(1) });
+            return Err(Error::TooOld { endpoint: endpoint.to_string(), version: row.field(1)? });
         }
-        if row.get::<Option<String>, _>(6).as_deref() != Some("kept") {
+        if row.field::<Option<String>>(6)?.as_deref() != Some("kept") {
             let seen = "it dropped the settings given at start-up".to_owned();
             return Err(Error::Pooler { endpoint: endpoint.to_string(), seen });
         }
         let backend =
-            Backend { pid: row.get(4), started: row.get::<Option<String>, _>(5).unwrap_or_default() };
-        let facts = ServerFacts { encoding: row.get(2), in_recovery: row.get(3) };
+            Backend { pid: row.field(4)?, started: row.field::<Option<String>>(5)?.unwrap_or_default() };
+        let facts = ServerFacts { encoding: row.field(2)?, in_recovery: row.field(3)? };
         Ok(Session { connection, bypass, endpoint, backend, facts, patience })
     }
 

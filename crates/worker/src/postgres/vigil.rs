@@ -82,7 +82,8 @@ impl Vigil<'_> {
         let mut connection = dial(self.endpoint, options).await?.connection;
         let asked = sqlx::query(question).bind(self.backend.pid).bind(&self.backend.started);
         let row = asked.persistent(false).fetch_optional(&mut connection).await?;
-        let is_at_work = row.and_then(|row| row.get::<Option<bool>, _>(0)).unwrap_or(false);
+        let is_at_work =
+            row.map(|row| row.try_get::<Option<bool>, _>(0)).transpose()?.flatten().unwrap_or(false);
         connection.close().await?;
         Ok(is_at_work)
     }

@@ -16,6 +16,7 @@ use super::{Outcome, Until, gathering, landing, merging, storing};
 use crate::error::{Class, Error, Result};
 use crate::observer::{Happening, NoticeKind, Step};
 use crate::pair::Holding;
+use crate::panics::caught;
 use crate::postgres::Session;
 use crate::schema;
 use crate::tables::batches::{self, Counts};
@@ -38,8 +39,9 @@ pub(crate) async fn attempt(
     let sessions = Arc::new(Sessions::begun(ground));
     let mut leadership = Leadership::begin(ground).await?;
     let lease = led.insert(leadership.lease.clone());
+    let leading = lead(ground, lease, &sessions, &mut leadership.session, until, outcome, budget);
     let ended = tokio::select! {
-        ended = lead(ground, lease, &sessions, &mut leadership.session, until, outcome, budget) => ended,
+        ended = caught("a sync", leading) => ended,
         Ok(lost) = &mut leadership.lost => Err(lost),
     };
     // What is open no more may be needed to release the lease, where connections are short.

@@ -18,6 +18,7 @@ use crate::observer::{Happening, Step};
 use crate::pair::{Holding, Pair};
 use crate::postgres::Session;
 use crate::postgres::copy::{Piped, Rows, Sink, Source, pipe};
+use crate::postgres::fields::Fields;
 use crate::postgres::read::Expectation;
 use crate::statements::{block_delta, delta, seed};
 use crate::tables::chunks::{self, Appetite, ChunkScope, Claimed, Progress};
@@ -274,8 +275,8 @@ impl Copying<'_> {
 }
 
 fn found(row: &PgRow) -> Result<Found> {
-    let rows_expected = (row.len() > 2).then(|| counted(row.get(2))).transpose()?;
-    Ok(Found { opened: counted(row.get(0))?, closed: counted(row.get(1))?, rows_expected })
+    let rows_expected = (row.len() > 2).then(|| row.field(2).and_then(counted)).transpose()?;
+    Ok(Found { opened: counted(row.field(0)?)?, closed: counted(row.field(1)?)?, rows_expected })
 }
 
 /// How a chunk is read, and where it is written.

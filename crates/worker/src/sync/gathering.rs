@@ -3,8 +3,6 @@
 
 use std::sync::Arc;
 
-use sqlx::Row;
-
 use super::copying::{Plan, counted};
 use super::ground::Ground;
 use super::{ledger, sweeping};
@@ -12,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::observer::{Happening, Step};
 use crate::pair::Pair;
 use crate::postgres::Session;
+use crate::postgres::fields::Fields;
 use crate::postgres::sql::ident;
 use crate::statements::{block_delta, merge};
 use crate::tables::findings::{self, Counted};
@@ -46,7 +45,8 @@ async fn settle(ground: &Ground, plan: &Plan, pair: &Pair, secondary: &mut Sessi
     secondary.execute("clearing the staging table", clear).await?;
     let rows = secondary.ask("staging what has landed", block_delta::settle(pair)).await?;
     let row = rows.first().ok_or_else(|| Error::invariant("a landing table", "a count gave no row"))?;
-    let (rows, versions, staged) = (counted(row.get(0))?, counted(row.get(1))?, counted(row.get(2))?);
+    let (rows, versions, staged) =
+        (counted(row.field(0)?)?, counted(row.field(1)?)?, counted(row.field(2)?)?);
     let scope = plan.scope(ground);
     if let Some(counted) = findings::counted(secondary, &ground.tables, &scope, &pair.dataset).await? {
         compare(pair, counted, rows, versions)?;

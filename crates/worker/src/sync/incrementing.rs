@@ -1,7 +1,5 @@
 //! Cuts an increment: one stream in the order of its keys, or blocks where it is a large part of its table.
 
-use sqlx::Row;
-
 use milestream_core::chunk::{ChunkBounds, ChunkSize, DeltaRange};
 use milestream_core::milestone::BatchRange;
 
@@ -13,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::pair::Pair;
 use crate::postgres::Session;
 use crate::postgres::catalog::{self, Leaf, Table};
+use crate::postgres::fields::Fields;
 use crate::postgres::read::Relation;
 use crate::statements::delta;
 
@@ -70,7 +69,7 @@ impl Increment {
     async fn rows(&self, primary: &mut Session, pair: &Pair) -> Result<u64> {
         let rows = primary.ask("counting an increment's rows", delta::ledger(pair, self.range)).await?;
         let row = rows.first().ok_or_else(|| Error::invariant(&pair.primary_table, "a count gave no row"))?;
-        Ok(u64::try_from(counted(row.get(0))? + counted(row.get(1))?).unwrap_or(0))
+        Ok(u64::try_from(counted(row.field(0)?)? + counted(row.field(1)?)?).unwrap_or(0))
     }
 }
 

@@ -6,7 +6,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::Row;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -19,6 +18,7 @@ use crate::error::{Error, Result};
 use crate::observer::NoticeKind;
 use crate::postgres::Session;
 use crate::postgres::copy::{Rate, Source};
+use crate::postgres::fields::Fields;
 use crate::postgres::session_name::PREFIX;
 use crate::postgres::sql::{ident, literal};
 
@@ -156,10 +156,10 @@ impl Bounds {
 async fn look(session: &mut Session) -> Result<Option<Load>> {
     let rows = session.ask("asking for the load", question()).await?;
     let row = rows.first().ok_or_else(|| Error::invariant("the load", "a count gave no row"))?;
-    if row.get::<&str, _>(0) != "true" {
+    if row.field::<&str>(0)? != "true" {
         return Ok(None);
     }
-    let count = |at: usize| counted(row.get(at)).map(|count| u64::try_from(count).unwrap_or(0));
+    let count = |at: usize| row.field(at).and_then(counted).map(|count| u64::try_from(count).unwrap_or(0));
     Ok(Some(Load { replication_lag_bytes: count(1)?, active_sessions: count(2)? }))
 }
 

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sqlx::Row;
 use sqlx::postgres::PgRow;
 use tokio::task::JoinSet;
 
@@ -17,6 +16,7 @@ use crate::observer::{Happening, Step};
 use crate::pair::{KEY_HASH, Pair};
 use crate::postgres::Session;
 use crate::postgres::catalog::{RelationKind, Table};
+use crate::postgres::fields::Fields;
 use crate::postgres::sql::{ident, literal};
 use crate::statements::landing::{self, IndexBuild};
 use crate::statements::seed;
@@ -104,7 +104,7 @@ async fn landed_tally(ground: &Ground, plan: &Plan, pair: &Pair) -> Result<Tally
 }
 
 fn tally(row: &PgRow) -> Result<Tally> {
-    let count = |at: usize| counted(row.get(at)).map(|count| u64::try_from(count).unwrap_or(0));
+    let count = |at: usize| row.field(at).and_then(counted).map(|count| u64::try_from(count).unwrap_or(0));
     Ok(Tally { rows: count(0)?, live: count(1)? })
 }
 
@@ -183,11 +183,9 @@ async fn build_one(
 /// The error that names two landed keys with one hash, if there are two.
 async fn collision(session: &mut Session, pair: &Pair) -> Result<Option<Error>> {
     let rows = session.ask("looking for keys that share a hash", landing::colliding_keys(pair)).await?;
-    Ok(rows.first().map(|row| Error::HashCollision {
-        table: ident(&pair.names.merge),
-        first: row.get(0),
-        second: row.get(1),
-    }))
+    let Some(row) = rows.first() else { return Ok(None) };
+    let table = ident(&pair.names.merge);
+    Ok(Some(Error::HashCollision { table, first: row.field(0)?, second: row.field(1)? }))
 }
 
 /// Brings the sweep's rows in.
@@ -276,7 +274,7 @@ async fn by_difference(
     }
     let rows = secondary.ask("counting what would be deleted", landing::would_delete(pair)).await?;
     let row = rows.first().ok_or_else(|| Error::invariant("a landing table", "a count gave no row"))?;
-    let (deletes, present) = (counted(row.get(0))?, counted(row.get(1))?);
+    let (deletes, present) = (counted(row.field(0)?)?, counted(row.field(1)?)?);
     limits::check_deletes(ground, &pair.names.merge, plan.flight.to, deletes, present)?;
     let empty = present == 0 && is_empty(pair, secondary).await?;
     // A partitioned table's indexes are more than their definition says.

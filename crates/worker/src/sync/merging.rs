@@ -1,7 +1,5 @@
 //! Merging an increment from its staging tables.
 
-use sqlx::Row;
-
 use milestream_core::milestone::PrimaryBatch;
 
 use super::copying::{Plan, counted};
@@ -11,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::observer::NoticeKind;
 use crate::pair::{Holding, KEY_HASH, Pair};
 use crate::postgres::Session;
+use crate::postgres::fields::Fields;
 use crate::postgres::sql::ident;
 use crate::statements::{landing, merge};
 use crate::tables::batches::{self, Counts};
@@ -88,7 +87,7 @@ async fn full(
     let statements = merge::full(pair, plan.flight.local, from.0);
     let rows = secondary.ask("counting keys", statements.count_keys).await?;
     let row = rows.first().ok_or_else(|| Error::invariant("a staging table", "a count gave no row"))?;
-    let (new, changed, gone) = (counted(row.get(0))?, counted(row.get(1))?, counted(row.get(2))?);
+    let (new, changed, gone) = (counted(row.field(0)?)?, counted(row.field(1)?)?, counted(row.field(2)?)?);
     check_deletes(ground, plan, pair, gone, secondary).await?;
     let closures = ask_count(secondary, "counting closures", statements.closures).await?;
     let closed = secondary.execute("closing versions", statements.close).await?;
@@ -138,8 +137,8 @@ async fn check_collisions(plan: &Plan, pair: &Pair, secondary: &mut Session) -> 
         if let Some(row) = rows.first() {
             return Err(Error::HashCollision {
                 table: ident(&pair.names.merge),
-                first: row.get(0),
-                second: row.get(1),
+                first: row.field(0)?,
+                second: row.field(1)?,
             });
         }
     }
@@ -148,5 +147,5 @@ async fn check_collisions(plan: &Plan, pair: &Pair, secondary: &mut Session) -> 
 
 async fn ask_count(session: &mut Session, doing: &str, question: String) -> Result<i64> {
     let rows = session.ask(doing, question).await?;
-    rows.first().map_or(Ok(0), |row| counted(row.get(0)))
+    rows.first().map_or(Ok(0), |row| row.field(0).and_then(counted))
 }

@@ -2,8 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use sqlx::Row;
-
 use milestream_core::catch_up;
 use milestream_core::chunk::ChunkBounds;
 use milestream_core::milestone::{BatchRange, LocalBatch, PrimaryBatch};
@@ -18,11 +16,13 @@ use crate::error::{Error, Result};
 use crate::pair::{Holding, Pair};
 use crate::postgres::Session;
 use crate::postgres::catalog::{self, Table};
+use crate::postgres::fields::Fields;
 use crate::postgres::read::{Expectation, Relation, metrics_table};
 use crate::postgres::sql::ident;
 use crate::schema::{self, Difference};
 use crate::tables::batches;
 use crate::tables::chunks::PlannedChunk;
+use crate::tables::layout;
 use crate::tables::primary_batches::{self, BatchesFrom, CommittedBatch};
 use crate::tables::streams::{Flight, StreamRow};
 
@@ -151,6 +151,7 @@ pub(crate) async fn decide(
             }
         }
     };
+    layout::require_writable(secondary, &job.tables()).await?;
     let (pairs, tables) = pairs(job, upstream, primary, secondary).await?;
     if let Some(watermark) = target.from {
         require_datasets(job, row, watermark, &target)?;
@@ -402,7 +403,7 @@ async fn local_batch(job: &Job, secondary: &mut Session, to: PrimaryBatch) -> Re
 async fn now_us(session: &mut Session) -> Result<i64> {
     let question = "select (extract(epoch from clock_timestamp()) * 1000000)::int8";
     let row = session.row("asking for the time", sqlx::query(question)).await?;
-    Ok(row.map_or(0, |row| row.get(0)))
+    row.map_or(Ok(0), |row| row.field(0))
 }
 
 /// Rows and bytes that the sync is expected to move.

@@ -1,7 +1,5 @@
 //! Cuts a seed into chunks: by blocks where the relation has any, else by keys.
 
-use sqlx::Row;
-
 use milestream_core::chunk::{self, ChunkBounds, ChunkSize};
 use milestream_core::milestone::PrimaryBatch;
 
@@ -11,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::pair::Pair;
 use crate::postgres::Session;
 use crate::postgres::catalog::{self, Leaf, RelationKind, Table};
+use crate::postgres::fields::Fields;
 use crate::postgres::read::{PlannedLeaf, Relation};
 use crate::statements::seed;
 
@@ -98,7 +97,8 @@ async fn by_keys(
     let rows = primary.ask("sampling keys", statement).await?;
     let mut sample = Vec::with_capacity(rows.len());
     for row in &rows {
-        let key: Option<Vec<String>> = (0..pair.key.len()).map(|at| row.get(at)).collect();
+        let key: Vec<Option<String>> = (0..pair.key.len()).map(|at| row.field(at)).collect::<Result<_>>()?;
+        let key: Option<Vec<_>> = key.into_iter().collect();
         sample.push(key.ok_or_else(|| Error::Schema {
             stream: job.stream_key(),
             differences: format!("  {}: a row of the primary has a NULL in its key", pair.dataset),

@@ -1,13 +1,13 @@
 //! Stores a plan before a row moves: its chunks, the tables it fills and the started batch, in one transaction.
 
 use milestream_core::milestone::LocalBatch;
-use sqlx::Row;
 
 use super::ground::Ground;
 use super::planning::Draft;
 use crate::error::{Error, Result};
 use crate::observer::NoticeKind;
 use crate::pair::Pair;
+use crate::postgres::fields::Fields;
 use crate::postgres::sql::ident;
 use crate::postgres::{Session, catalog};
 use crate::schema;
@@ -76,7 +76,7 @@ async fn require_free_names(pair: &Pair, secondary: &mut Session) -> Result<()> 
         );
         let row = secondary.row("looking for a name", question.bind(ident(&build.name))).await?;
         if let Some(row) = row {
-            let (name, table): (String, String) = (row.get(0), row.get(1));
+            let (name, table): (String, String) = (row.field(0)?, row.field(1)?);
             return Err(Error::setup(
                 format!(
                     "{}: {name} (of {table}) has the name that an index of {} will have",

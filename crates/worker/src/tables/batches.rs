@@ -1,11 +1,10 @@
 //! `batch_counter` and `batch_metrics`, laid out and used as DataSurface does.
 
-use sqlx::Row;
-
-use super::ControlTables;
+use super::{ControlTables, layout};
 use crate::error::{Error, Result};
 use crate::postgres::Session;
-use crate::postgres::sql::assembled;
+use crate::postgres::fields::Fields;
+use crate::postgres::sql::{assembled, literal};
 use milestream_core::milestone::{LocalBatch, PrimaryBatch};
 
 /// `batch_metrics.state` is a varchar(2048).
@@ -23,21 +22,23 @@ pub(crate) async fn next_local(
         return Ok(LocalBatch(1));
     }
     let question = format!(
-        "select \"currentBatch\", (select batch_status from {} where key = $1 and batch_id = \"currentBatch\") \
+        "select \"currentBatch\"::text, (select batch_status::text from {} where key = $1 and batch_id = \"currentBatch\") \
          from {} where key = $1",
         tables.batch_metrics, tables.batch_counter
     );
     let row = session.row("reading the batch counter", sqlx::query(assembled(question)).bind(stream)).await?;
     let Some(row) = row else { return Ok(LocalBatch(1)) };
-    let current: i32 = row.get::<Option<i32>, _>(0).unwrap_or(0);
-    let status: Option<String> = row.get(1);
+    let current: Option<&str> = row.field(0)?;
+    let current = current.map_or(Ok(0), |current| layout::batch_id(&tables.batch_counter, current))?;
+    let status: Option<String> = row.field(1)?;
     let run_again = current > 0 && status.as_deref() != Some("committed");
     Ok(LocalBatch(if run_again { current } else { current + 1 }))
 }
 
 async fn is_there(session: &mut Session, table: &str) -> Result<bool> {
     let question = sqlx::query("select to_regclass($1) is not null").bind(table);
-    Ok(session.row("looking for the table of batches", question).await?.is_some_and(|row| row.get(0)))
+    let row = session.row("looking for the table of batches", question).await?;
+    row.map_or(Ok(false), |row| row.field(0))
 }
 
 /// The oldest of the stream's newest `count` batches, by whatever ids they have; `None` when there is none of them.
@@ -48,12 +49,13 @@ pub(crate) async fn oldest_of_newest(
     count: u32,
 ) -> Result<Option<LocalBatch>> {
     let question = format!(
-        "select min(batch_id) from (select batch_id from {} where key = $1 order by batch_id desc limit $2) newest",
+        "select min(batch_id)::text from (select batch_id from {} where key = $1 order by batch_id desc limit $2) newest",
         tables.batch_metrics
     );
     let query = sqlx::query(assembled(question)).bind(stream).bind(i64::from(count));
     let row = session.row("looking which batches are kept", query).await?;
-    Ok(row.and_then(|row| row.get::<Option<i32>, _>(0)).map(LocalBatch))
+    let oldest: Option<String> = row.map_or(Ok(None), |row| row.field(0))?;
+    oldest.map(|oldest| layout::batch_id(&tables.batch_metrics, &oldest).map(LocalBatch)).transpose()
 }
 
 /// The newest batch of a stream, whatever became of it.
@@ -78,19 +80,21 @@ pub(crate) async fn newest(
         return Ok(None);
     }
     let question = format!(
-        "select batch_id, coalesce(batch_status, ''), records_inserted::int8, records_updated::int8, records_deleted::int8, \
-         coalesce(greatest(extract(epoch from localtimestamp - coalesce(batch_end_time, batch_start_time)), 0), 0)::float8 \
-         from {} where key = $1 order by batch_id desc limit 1",
-        tables.batch_metrics
+        "select m.batch_id::text, coalesce(m.batch_status::text, ''), (o.fields ->> 'records_inserted')::numeric::int8, \
+         (o.fields ->> 'records_updated')::numeric::int8, (o.fields ->> 'records_deleted')::numeric::int8, \
+         coalesce(greatest(extract(epoch from localtimestamp - coalesce(m.batch_end_time, m.batch_start_time)), 0), 0)::float8 \
+         from {} where m.key = $1 order by m.batch_id desc limit 1",
+        layout::rows(&tables.batch_metrics)
     );
     let row = session.row("reading the newest batch", sqlx::query(assembled(question)).bind(stream)).await?;
-    Ok(row.map(|row| NewestBatch {
-        batch: LocalBatch(row.get(0)),
-        status: row.get(1),
-        inserted: row.get(2),
-        updated: row.get(3),
-        deleted: row.get(4),
-        age_seconds: row.get(5),
+    let Some(row) = row else { return Ok(None) };
+    Ok(Some(NewestBatch {
+        batch: LocalBatch(layout::batch_id(&tables.batch_metrics, row.field(0)?)?),
+        status: row.field(1)?,
+        inserted: row.field(2)?,
+        updated: row.field(3)?,
+        deleted: row.field(4)?,
+        age_seconds: row.field(5)?,
     }))
 }
 
@@ -104,6 +108,8 @@ pub(crate) struct Counts {
 }
 
 /// Starts a batch: counter and metrics, replacing what an earlier try of the same id left.
+///
+/// The state is written as a literal without a type, here and below: the column may be text or JSON.
 pub(crate) async fn start(
     session: &mut Session,
     tables: &ControlTables,
@@ -119,13 +125,15 @@ pub(crate) async fn start(
         .run("setting the batch counter", sqlx::query(assembled(count)).bind(stream).bind(batch.0))
         .await?;
     let insert = format!(
-        "insert into {} (key, batch_id, batch_start_time, batch_status, state) values ($1, $2, localtimestamp, 'started', $3) \
+        "insert into {} (key, batch_id, batch_start_time, batch_status, state) values ($1, $2, localtimestamp, 'started', {state}) \
          on conflict (key, batch_id) do update set batch_start_time = localtimestamp, batch_end_time = null, \
-         batch_status = 'started', state = $3, records_inserted = null, records_updated = null, \
+         batch_status = 'started', state = {state}, records_inserted = null, records_updated = null, \
          records_deleted = null, total_records = null where {}.batch_status <> 'committed'",
-        tables.batch_metrics, tables.batch_metrics
+        tables.batch_metrics,
+        tables.batch_metrics,
+        state = literal(state)
     );
-    let query = sqlx::query(assembled(insert)).bind(stream).bind(batch.0).bind(state);
+    let query = sqlx::query(assembled(insert)).bind(stream).bind(batch.0);
     match session.run("starting the batch", query).await? {
         0 => Err(Error::invariant(
             format!("{} of stream {stream:?}", tables.batch_metrics),
@@ -184,11 +192,12 @@ pub(crate) async fn ingested(
     state: &str,
 ) -> Result<()> {
     let update = format!(
-        "update {} set batch_status = 'ingested', state = $3 where key = $1 and batch_id = $2 \
+        "update {} set batch_status = 'ingested', state = {} where key = $1 and batch_id = $2 \
          and batch_status in ('started', 'ingested')",
-        tables.batch_metrics
+        tables.batch_metrics,
+        literal(state)
     );
-    let query = sqlx::query(assembled(update)).bind(stream).bind(batch.0).bind(state);
+    let query = sqlx::query(assembled(update)).bind(stream).bind(batch.0);
     expect_one(session.run("marking the batch ingested", query).await?, tables, stream, batch, "started")
 }
 
@@ -206,9 +215,10 @@ pub(crate) async fn commit(
 ) -> Result<()> {
     let update = format!(
         "update {} set batch_status = 'committed', batch_end_time = clock_timestamp() at time zone current_setting('timezone'), \
-         records_inserted = $3, records_updated = $4, records_deleted = $5, total_records = $6, state = $7 \
+         records_inserted = $3, records_updated = $4, records_deleted = $5, total_records = $6, state = {} \
          where key = $1 and batch_id = $2 and batch_status = 'ingested'",
-        tables.batch_metrics
+        tables.batch_metrics,
+        literal(state)
     );
     let narrow = |count: u64| i32::try_from(count).unwrap_or(i32::MAX);
     let query = sqlx::query(assembled(update))
@@ -217,8 +227,7 @@ pub(crate) async fn commit(
         .bind(narrow(counts.inserted))
         .bind(narrow(counts.updated))
         .bind(narrow(counts.deleted))
-        .bind(narrow(counts.total))
-        .bind(state);
+        .bind(narrow(counts.total));
     expect_one(session.run("committing the batch", query).await?, tables, stream, batch, "ingested")
 }
 

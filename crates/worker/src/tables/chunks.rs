@@ -1,13 +1,12 @@
 //! `{platform}_sync_chunk`: the chunks of the sync in flight, from their plan to their last row.
 
-use sqlx::Row;
-
 use milestream_core::chunk::ChunkBounds;
 
 use super::ControlTables;
 use crate::error::{Error, Result};
 use crate::postgres::Session;
 use crate::postgres::copy::Piped;
+use crate::postgres::fields::Fields;
 use crate::postgres::sql::assembled;
 
 /// Chunk rows stored by one statement.
@@ -183,11 +182,11 @@ pub(crate) async fn claim(
         .bind(appetite.sweeps);
     let mut chunks = Vec::new();
     for row in session.rows("claiming a chunk", query).await? {
-        let text: &str = row.get(2);
+        let text: &str = row.field(2)?;
         let bounds: ChunkBounds = serde_json::from_str(text).map_err(|error| {
             Error::invariant(&tables.sync_chunk, format!("bounds {text:?} cannot be read: {error}"))
         })?;
-        chunks.push(Claimed { chunk: row.get(0), count: 1, dataset: row.get(1), bounds });
+        chunks.push(Claimed { chunk: row.field(0)?, count: 1, dataset: row.field(1)?, bounds });
     }
     chunks.sort_by_key(|claimed| claimed.chunk);
     let mut chunks = chunks.into_iter();
@@ -287,7 +286,7 @@ pub(crate) async fn follow(
         .bind(json("a backend", &session.backend)?);
     let row = session.row("adding the next chunk", query).await?;
     let row = row.ok_or_else(|| Error::invariant(&tables.sync_chunk, "an insert returned no row"))?;
-    Ok(Claimed { chunk: row.get(0), count: 1, dataset: cut.dataset.clone(), bounds })
+    Ok(Claimed { chunk: row.field(0)?, count: 1, dataset: cut.dataset.clone(), bounds })
 }
 
 /// How far the plan has come.
@@ -306,8 +305,8 @@ pub(crate) async fn progress(
     let query = sqlx::query(assembled(question)).bind(stream).bind(generation);
     let row = session.row("counting chunks", query).await?;
     let Some(row) = row else { return Ok(Progress::default()) };
-    let count = |at: usize| u64::try_from(row.get::<i64, _>(at)).unwrap_or(0);
-    Ok(Progress { chunks: count(0), done: count(1), rows: count(2), bytes: count(3), copies: count(4) })
+    let count = |at: usize| row.field::<i64>(at).map(|count| u64::try_from(count).unwrap_or(0));
+    Ok(Progress { chunks: count(0)?, done: count(1)?, rows: count(2)?, bytes: count(3)?, copies: count(4)? })
 }
 
 /// What was copied of a plan lately, and how long that took.
@@ -336,8 +335,8 @@ pub(crate) async fn recent(
     let query = sqlx::query(assembled(question)).bind(stream).bind(generation);
     let row = session.row("counting the chunks of the last minute", query).await?;
     let Some(row) = row else { return Ok(Recent::default()) };
-    let count = |at: usize| u64::try_from(row.get::<i64, _>(at)).unwrap_or(0);
-    Ok(Recent { chunks: count(0), rows: count(1), seconds: row.get(2) })
+    let count = |at: usize| row.field::<i64>(at).map(|count| u64::try_from(count).unwrap_or(0));
+    Ok(Recent { chunks: count(0)?, rows: count(1)?, seconds: row.field(2)? })
 }
 
 fn json(what: &str, value: &impl serde::Serialize) -> Result<String> {

@@ -1,12 +1,11 @@
 //! What was counted of the primary in the snapshots that an increment's chunks were read in; kept with the chunks, so
 //! that a worker that takes the plan up has it too.
 
-use sqlx::Row;
-
 use super::ControlTables;
 use super::chunks::ChunkScope;
 use crate::error::Result;
 use crate::postgres::Session;
+use crate::postgres::fields::Fields;
 use crate::postgres::sql::assembled;
 
 /// What the primary held in the snapshot that a chunk of an increment was read in.
@@ -66,7 +65,7 @@ pub(crate) async fn counted(
     );
     let query = sqlx::query(assembled(question)).bind(&scope.stream).bind(scope.generation).bind(dataset);
     let row = session.row("reading how many rows must have landed", query).await?;
-    Ok(row.map(|row| Counted { versions: row.get(0), swept: row.get(1) }))
+    row.map(|row| Ok(Counted { versions: row.field(0)?, swept: row.field(1)? })).transpose()
 }
 
 /// What the ledger found over all datasets: versions opened and closed, each dataset's lowest finding counting.
@@ -82,5 +81,5 @@ pub(crate) async fn ledger(
     );
     let query = sqlx::query(assembled(question)).bind(&scope.stream).bind(scope.generation);
     let row = session.row("adding up the ledger", query).await?;
-    Ok(row.map_or((0, 0), |row| (row.get(0), row.get(1))))
+    row.map_or(Ok((0, 0)), |row| Ok((row.field(0)?, row.field(1)?)))
 }

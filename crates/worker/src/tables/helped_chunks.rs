@@ -1,11 +1,10 @@
 //! Chunks of a plan that several processes copy: who holds one, and how it comes back from who is gone.
 
-use sqlx::Row;
-
 use super::ControlTables;
 use super::chunks::ChunkScope;
 use crate::error::{Error, Result};
 use crate::postgres::Session;
+use crate::postgres::fields::Fields;
 use crate::postgres::session::Backend;
 use crate::postgres::sql::assembled;
 
@@ -49,14 +48,15 @@ pub(crate) async fn left(session: &mut Session, tables: &ControlTables, scope: &
             Error::invariant(&tables.sync_chunk, format!("backend {text:?} cannot be read: {error}"))
         })
     };
-    let mut left = Left { is_any_pending: rows.first().is_some_and(|row| row.get(4)), held: Vec::new() };
+    let is_any_pending = rows.first().map_or(Ok(false), |row| row.field(4))?;
+    let mut left = Left { is_any_pending, held: Vec::new() };
     for row in &rows {
-        let Some(chunk) = row.get(0) else { continue };
+        let Some(chunk) = row.field(0)? else { continue };
         left.held.push(Held {
             chunk,
-            backend: row.get::<Option<&str>, _>(1).map(backend).transpose()?,
-            is_gone: row.get(2),
-            bytes_copied: row.get(3),
+            backend: row.field::<Option<&str>>(1)?.map(backend).transpose()?,
+            is_gone: row.field(2)?,
+            bytes_copied: row.field(3)?,
         });
     }
     Ok(left)
@@ -92,7 +92,7 @@ pub(crate) async fn is_any_to_help_with(
     );
     let query = sqlx::query(assembled(question)).bind(stream).bind(generation);
     let row = session.row("looking for a chunk to claim", query).await?;
-    Ok(row.is_some_and(|row| row.get(0)))
+    row.map_or(Ok(false), |row| row.field(0))
 }
 
 /// Lets nobody claim a chunk of a plan that another one is to take the place of; [`super::chunks::reset_claims`] is the way back.

@@ -1,13 +1,12 @@
 //! `{platform}_sync_history`: one row a committed sync.
 
-use sqlx::Row;
-
 use super::ControlTables;
 use super::batches::Counts;
 use super::chunks::Progress;
 use super::streams::Flight;
 use crate::error::Result;
 use crate::postgres::Session;
+use crate::postgres::fields::Fields;
 use crate::postgres::sql::assembled;
 
 /// Milliseconds that the parts of a sync took; of a resumed sync, those of its last attempt.
@@ -92,14 +91,15 @@ pub(crate) async fn last(
         tables.sync_history
     );
     let row = session.row("reading the history", sqlx::query(assembled(question)).bind(stream)).await?;
-    Ok(row.map(|row| LastSync {
-        kind: row.get(0),
-        committed_at: row.get(1),
-        rows_staged: row.get(2),
-        millis: row.get(3),
-        inserted: row.get(4),
-        updated: row.get(5),
-        deleted: row.get(6),
-        age_seconds: row.get(7),
+    let Some(row) = row else { return Ok(None) };
+    Ok(Some(LastSync {
+        kind: row.field(0)?,
+        committed_at: row.field(1)?,
+        rows_staged: row.field(2)?,
+        millis: row.field(3)?,
+        inserted: row.field(4)?,
+        updated: row.field(5)?,
+        deleted: row.field(6)?,
+        age_seconds: row.field(7)?,
     }))
 }

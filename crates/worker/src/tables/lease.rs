@@ -7,13 +7,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::Row;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::ControlTables;
 use crate::error::{Class, Error, Result};
 use crate::observer::{Notice, NoticeKind, Observer};
+use crate::postgres::fields::Fields;
 use crate::postgres::session::{Backend, Patience};
 use crate::postgres::sql::assembled;
 use crate::postgres::{Endpoint, Session};
@@ -87,7 +87,7 @@ impl Lease {
             .bind(claim.millis())
             .bind(holder.token);
         match session.row("taking the lease", query).await? {
-            Some(row) => Ok(Lease { tables: Arc::clone(tables), claim: claim.clone(), token: row.get(0) }),
+            Some(row) => Ok(Lease { tables: Arc::clone(tables), claim: claim.clone(), token: row.field(0)? }),
             // Somebody else was faster.
             None => Err(Holder::look(session, tables, claim).await?.busy(claim)),
         }
@@ -238,8 +238,8 @@ impl Holder {
         let query = sqlx::query(assembled(look)).bind(&claim.stream).bind(&claim.owner);
         let row = session.row("looking at the lease", query).await?;
         let row = row.ok_or_else(|| Error::invariant(&tables.sync_stream, "the stream's row vanished"))?;
-        let (owner, valid, until) = (row.get(0), row.get(1), row.get(2));
-        Ok(Holder { owner, valid, until, token: row.get(3), backends: row.get(4) })
+        let (owner, valid, until) = (row.field(0)?, row.field(1)?, row.field(2)?);
+        Ok(Holder { owner, valid, until, token: row.field(3)?, backends: row.field(4)? })
     }
 
     fn busy(self, claim: &Claim) -> Error {

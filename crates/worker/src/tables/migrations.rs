@@ -1,10 +1,9 @@
 //! Versioned, idempotent creation of the control tables.
 
-use sqlx::Row;
-
 use super::ControlTables;
 use crate::error::{Error, Result};
 use crate::postgres::Session;
+use crate::postgres::fields::Fields;
 use crate::postgres::sql::{assembled, literal};
 
 /// Statements of each version, in order. A version that has been released is never edited; changes are appended.
@@ -114,10 +113,10 @@ fn made_by_newer(session: &Session, tables: &ControlTables, version: i32) -> Err
 async fn current(session: &mut Session, tables: &ControlTables) -> Result<Option<i32>> {
     let exists = sqlx::query("select to_regclass($1) is not null").bind(&tables.sync_migration);
     let row = session.row("looking for the control tables", exists).await?;
-    if !row.is_some_and(|row| row.get(0)) {
+    if !row.map_or(Ok(false), |row| row.field(0))? {
         return Ok(None);
     }
     let newest = sqlx::query(assembled(format!("select max(version) from {}", tables.sync_migration)));
     let row = session.row("reading the version of the control tables", newest).await?;
-    Ok(row.and_then(|row| row.get::<Option<i32>, _>(0)))
+    row.map_or(Ok(None), |row| row.field(0))
 }

@@ -5,6 +5,7 @@ pub(crate) mod chunks;
 pub(crate) mod findings;
 pub(crate) mod helped_chunks;
 pub(crate) mod history;
+pub(crate) mod layout;
 pub(crate) mod lease;
 pub(crate) mod migrations;
 pub(crate) mod primary_batches;

@@ -2,18 +2,21 @@
 
 use std::collections::BTreeSet;
 
-use sqlx::Row;
 use sqlx::postgres::PgRow;
 
 use milestream_core::milestone::PrimaryBatch;
 
 use crate::error::{Error, Result};
 use crate::postgres::Session;
+use crate::postgres::fields::Fields;
 use crate::postgres::read::{BatchIdentity, FINGERPRINT, SYSTEM};
 use crate::postgres::sql::{assembled, literal};
+use crate::tables::layout;
 
 const UNDEFINED_TABLE: &str = "42P01";
 const INSUFFICIENT_PRIVILEGE: &str = "42501";
+/// Classes of what the server says of columns that are missing or of another type, and of values that do not fit one.
+const UNFIT_CLASSES: [&str; 2] = ["22", "42"];
 
 /// A committed batch as a reader of the primary sees it.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,15 +34,15 @@ pub(crate) struct CommittedBatch {
 
 impl CommittedBatch {
     /// Reads a row that [`question`] asked for.
-    fn of_row(row: &PgRow) -> CommittedBatch {
-        CommittedBatch {
-            batch: PrimaryBatch(row.get(0)),
-            opened: row.get(1),
-            closed: row.get(2),
-            fingerprint: row.get(3),
-            age_seconds: row.get(4),
-            datasets: datasets(row.get(5)),
-        }
+    fn of_row(metrics: &str, row: &PgRow) -> Result<CommittedBatch> {
+        Ok(CommittedBatch {
+            batch: PrimaryBatch(layout::batch_id(metrics, row.field(0)?)?),
+            opened: row.field(1)?,
+            closed: row.field(2)?,
+            fingerprint: row.field(3)?,
+            age_seconds: row.field(4)?,
+            datasets: datasets(row.field(5)?),
+        })
     }
 
     pub(crate) fn identity(&self) -> BatchIdentity {
@@ -80,13 +83,17 @@ pub(crate) async fn committed(
                 Some(UNDEFINED_TABLE | INSUFFICIENT_PRIVILEGE) => {
                     lacking(primary, metrics).await.unwrap_or(error)
                 }
+                Some(code) if UNFIT_CLASSES.contains(&code.get(..2).unwrap_or_default()) => {
+                    layout::unreadable(primary, metrics).await?.unwrap_or(error)
+                }
                 _ => error,
             });
         }
     };
     let mut rows = rows.iter();
-    let system = rows.next().and_then(|row| row.get::<Option<String>, _>(0)).unwrap_or_default();
-    Ok((system, rows.map(CommittedBatch::of_row).collect()))
+    let system = rows.next().map_or(Ok(None), |row| row.field::<Option<String>>(0))?.unwrap_or_default();
+    let batches = rows.map(|row| CommittedBatch::of_row(metrics, row)).collect::<Result<_>>()?;
+    Ok((system, batches))
 }
 
 /// What there is to say of the table of batches that cannot be read; `None` where it can.
@@ -97,7 +104,8 @@ async fn lacking(primary: &mut Session, metrics: &str) -> Option<Error> {
         Err(error) => return Some(error),
     };
     let endpoint = primary.endpoint.to_string();
-    match rows.first().and_then(|row| row.get::<Option<bool>, _>(0)) {
+    let readable = rows.first().map_or(Ok(None), |row| row.field::<Option<bool>>(0));
+    match readable.unwrap_or(None) {
         Some(true) => None,
         Some(false) => Some(Error::MissingRight {
             endpoint,
@@ -112,25 +120,31 @@ async fn lacking(primary: &mut Session, metrics: &str) -> Option<Error> {
 /// SQL for the committed batches of a stream, in order; [`CommittedBatch::of_row`] reads the answer. Started, ingested
 /// and failed ones do not count: their ids may be used again.
 fn question(metrics_table: &str, stream: &str, from: BatchesFrom) -> String {
-    let of_stream = format!("key = {} and batch_status = 'committed'", literal(stream));
+    let of_stream = format!("m.key = {} and m.batch_status = 'committed'", literal(stream));
     let first = match from {
         BatchesFrom::Batch(batch) => batch.to_string(),
-        BatchesFrom::Newest => format!("(select max(batch_id) from {metrics_table} where {of_stream})"),
+        BatchesFrom::Newest => format!("(select max(m.batch_id) from {metrics_table} m where {of_stream})"),
     };
     // batch_end_time has no zone: DataSurface writes local time, so only its distance to the newest start is kept
     // from going below zero.
     format!(
-        "select batch_id, records_inserted::int8, (records_updated::int8 + records_deleted::int8), {FINGERPRINT}, \
-         coalesce(greatest(extract(epoch from localtimestamp - batch_end_time), 0), 0)::float8, {DATASETS} \
-         from {metrics_table} where {of_stream} and batch_id >= {first} order by batch_id"
+        "select m.batch_id::text, {INSERTED}, {UPDATED} + {DELETED}, {FINGERPRINT}, \
+         coalesce(greatest(extract(epoch from localtimestamp - m.batch_end_time), 0), 0)::float8, {DATASETS} \
+         from {} where {of_stream} and m.batch_id >= {first} order by m.batch_id",
+        layout::rows(metrics_table)
     )
 }
 
+/// What a batch recorded, out of its JSON.
+const INSERTED: &str = "(o.fields ->> 'records_inserted')::numeric::int8";
+const UPDATED: &str = "(o.fields ->> 'records_updated')::numeric::int8";
+const DELETED: &str = "(o.fields ->> 'records_deleted')::numeric::int8";
+
 /// The list of datasets in a batch's state, as text: taken out by the server, since states are long and many.
-const DATASETS: &str = r#"substring(state from '"all_datasets"\s*:\s*(\[[^]]*\])')"#;
+const DATASETS: &str = r#"substring(o.fields ->> 'state' from '"all_datasets"\s*:\s*(\[[^]]*\])')"#;
 
 /// Whether a batch's state says that it was pulled from another platform.
-const PULLED: &str = r#"coalesce(state, '') ~ '"last_synced_primary_batch"\s*:\s*\d'"#;
+const PULLED: &str = r#"coalesce(o.fields ->> 'state', '') ~ '"last_synced_primary_batch"\s*:\s*\d'"#;
 
 fn datasets(list: Option<&str>) -> Vec<String> {
     list.and_then(|list| serde_json::from_str(list).ok()).unwrap_or_default()
@@ -154,16 +168,15 @@ pub(crate) async fn recorded_live(
 ) -> Result<Option<RecordedLive>> {
     let question = format!(
         "select sum(net)::int8, array_agg(distinct datasets) filter (where datasets is not null) \
-         from (select records_inserted::int8 - records_updated - records_deleted as net, {PULLED} as pulled, \
-            {DATASETS} as datasets from {metrics_table} \
-            where key = $1 and batch_status = 'committed' and batch_id between 1 and $2) batch \
-         having count(net) = $2 and not bool_or(pulled)"
+         from (select {INSERTED} - {UPDATED} - {DELETED} as net, {PULLED} as pulled, {DATASETS} as datasets from {} \
+            where m.key = $1 and m.batch_status = 'committed' and m.batch_id between 1 and $2) batch \
+         having count(net) = $2 and not bool_or(pulled)",
+        layout::rows(metrics_table)
     );
     let query = sqlx::query(assembled(question)).bind(stream).bind(x.0);
     let row = session.row("adding up the primary's batches", query).await?;
-    Ok(row.map(|row| {
-        let lists: Vec<String> = row.get::<Option<_>, _>(1).unwrap_or_default();
-        let datasets = lists.iter().flat_map(|list| datasets(Some(list))).collect();
-        RecordedLive { versions: row.get(0), datasets }
-    }))
+    let Some(row) = row else { return Ok(None) };
+    let lists: Vec<String> = row.field::<Option<_>>(1)?.unwrap_or_default();
+    let datasets = lists.iter().flat_map(|list| datasets(Some(list))).collect();
+    Ok(Some(RecordedLive { versions: row.field(0)?, datasets }))
 }

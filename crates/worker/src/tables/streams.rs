@@ -2,13 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use sqlx::Row;
-
 use milestream_core::milestone::{BatchRange, LocalBatch, PrimaryBatch};
 
 use super::ControlTables;
 use crate::error::{Error, Result};
 use crate::postgres::Session;
+use crate::postgres::fields::Fields;
 use crate::postgres::read::{BatchIdentity, Expectation};
 use crate::postgres::sql::assembled;
 
@@ -104,16 +103,16 @@ pub(crate) async fn load(session: &mut Session, tables: &ControlTables, stream: 
         return Ok(StreamRow::default());
     };
     Ok(StreamRow {
-        primary: row.get(0),
-        identity: parse(tables, row.get(1))?,
-        watermark: row.get::<Option<i32>, _>(2).map(PrimaryBatch),
-        flight: parse(tables, row.get(3))?,
-        generation: row.get(4),
-        lease_owner: row.get(5),
-        lease_until: row.get(6),
-        halted_reason: row.get(7),
-        schema_versions: parse(tables, row.get(8))?,
-        lease_token: row.get(9),
+        primary: row.field(0)?,
+        identity: parse(tables, row.field(1)?)?,
+        watermark: row.field::<Option<i32>>(2)?.map(PrimaryBatch),
+        flight: parse(tables, row.field(3)?)?,
+        generation: row.field(4)?,
+        lease_owner: row.field(5)?,
+        lease_until: row.field(6)?,
+        halted_reason: row.field(7)?,
+        schema_versions: parse(tables, row.field(8)?)?,
+        lease_token: row.field(9)?,
     })
 }
 
@@ -256,5 +255,5 @@ pub(crate) async fn become_primary(
         stream_table = tables.sync_stream
     );
     let row = session.row("becoming a primary", sqlx::query(assembled(update)).bind(stream)).await?;
-    Ok(row.map(|row| row.get(0)))
+    row.map(|row| row.field(0)).transpose()
 }
