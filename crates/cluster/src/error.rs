@@ -52,6 +52,28 @@ pub enum Error {
         output: String,
     },
 
+    /// `pg_basebackup` failed.
+    #[error(
+        "Postgres server {server} could not be copied for a standby ({outcome}). pg_basebackup said:\n{output}"
+    )]
+    BaseBackup {
+        /// Name and place of the server that was to be copied.
+        server: String,
+        /// Exit status, or that it was given up on.
+        outcome: String,
+        /// What it said.
+        output: String,
+    },
+
+    /// A standby was asked for of a server in a container.
+    #[error(
+        "Postgres server {server} runs in a container, and standbys are made of local binaries only; install Postgres, or unset MILESTREAM_POSTGRES_IMAGE"
+    )]
+    NoStandby {
+        /// Name and place of the server.
+        server: String,
+    },
+
     /// The server did not come up.
     #[error("Postgres server {server} did not start: {outcome}. Its log ends with:\n{log}")]
     Start {

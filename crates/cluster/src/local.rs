@@ -6,6 +6,7 @@ mod directory;
 mod postmaster;
 mod prepared;
 mod processes;
+mod program;
 mod server;
 mod spawner;
 

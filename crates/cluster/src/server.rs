@@ -73,6 +73,27 @@ impl Server {
         Ok(server)
     }
 
+    /// Starts a hot standby of this server: a server of its own that begins as a copy and streams what is written
+    /// from then on. It stays behind for as long as `recovery_min_apply_delay` among its settings says, or while
+    /// `pg_wal_replay_pause()` holds it. Password and certificate are this server's.
+    ///
+    /// # Errors
+    /// [`Error::NotRunning`], [`Error::BaseBackup`], [`Error::Start`]; [`Error::NoStandby`] for a container.
+    pub async fn standby(&self, options: ServerOptions) -> Result<Server, Error> {
+        let settings = options.effective_settings()?;
+        let Engine::Local(local) = &self.engine else {
+            return Err(Error::NoStandby { server: self.address.to_string() });
+        };
+        let (name, password) = (options.name.clone(), self.address.password.clone());
+        let standby = on_local(local, "start a standby", move |local| {
+            local.standby(&options, &settings, password.as_deref())
+        });
+        let standby = standby.await?;
+        let address = Address { name, port: standby.port(), ..self.address.clone() };
+        tracing::info!(server = %address, of = %self.address, "Postgres standby is ready");
+        Ok(Server { engine: Engine::Local(Arc::new(Mutex::new(standby))), address })
+    }
+
     /// Stops it in order (a fast shutdown: sessions are ended, a checkpoint is written). Stopping a server that is
     /// down is nothing.
     ///

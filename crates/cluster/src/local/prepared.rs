@@ -7,16 +7,16 @@
 
 use std::fs::{File, OpenOptions};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io::{ErrorKind, Read};
+use std::io::ErrorKind;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, flock};
 
 use super::account::{self, Account, hand_over};
 use super::directory::{own_directory, parent_directory, remove};
+use super::program::{self, Failure};
 use crate::{Error, SUPERUSER};
 
 /// Changes whenever `initdb`'s arguments do, so that versions of this crate do not share what differs.
@@ -158,30 +158,15 @@ fn initdb(binaries: &Path, data: &Path) -> Result<(), Error> {
     command.arg("--pgdata").arg(data).args(["--username", SUPERUSER, "--auth", "trust", "--no-sync"]);
     // Small segments make small directories; the rest makes servers equal on every machine.
     command.args(["--wal-segsize", "1", "--encoding", "UTF8", "--no-locale", "--no-instructions"]);
-    let mut output = tempfile::tempfile().map_err(Error::io("create a file in", std::env::temp_dir()))?;
-    let stream = || output.try_clone().map(Stdio::from).map_err(Error::io("write", "initdb's output"));
-    command.stdin(Stdio::null()).stdout(stream()?).stderr(stream()?);
-    let mut child = command.spawn().map_err(Error::io("run", binaries.join("initdb")))?;
-    let outcome = loop {
-        match child.try_wait().map_err(Error::io("wait for", binaries.join("initdb")))? {
-            Some(status) if status.success() => break None,
-            Some(status) => break Some(status.to_string()),
-            None if started.elapsed() > INITDB_LIMIT => {
-                let ended = child.kill().and_then(|()| child.wait());
-                ended.map_err(Error::io("end", binaries.join("initdb")))?;
-                break Some(format!("given up after {} s", INITDB_LIMIT.as_secs()));
-            }
-            None => std::thread::sleep(PAUSE),
+    match program::run(command, INITDB_LIMIT)? {
+        Ok(()) => {
+            tracing::debug!(elapsed_ms = started.elapsed().as_millis(), "initdb prepared a data directory");
+            Ok(())
         }
-    };
-    let Some(outcome) = outcome else {
-        tracing::debug!(elapsed_ms = started.elapsed().as_millis(), "initdb prepared a data directory");
-        return Ok(());
-    };
-    let mut said = String::new();
-    let read = std::io::Seek::rewind(&mut output).and_then(|()| output.read_to_string(&mut said));
-    read.map_err(Error::io("read", "initdb's output"))?;
-    Err(Error::Initdb { binaries: binaries.to_owned(), outcome, output: said.trim_end().to_owned() })
+        Err(Failure { outcome, output }) => {
+            Err(Error::Initdb { binaries: binaries.to_owned(), outcome, output })
+        }
+    }
 }
 
 /// Copies files (shared blocks where the file system can) and directories; a data directory has nothing else.

@@ -4,19 +4,23 @@ use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::process::Signal;
 
-use super::account::hand_over;
+use super::account::{self, hand_over};
 use super::binaries::LocalBinaries;
 use super::directory::ServerDirectory;
 use super::postmaster::{Outcome, Postmaster, START_LIMIT, STOP_LIMIT};
 use super::prepared::Prepared;
+use super::program::{self, Failure};
 use crate::port::HeldPort;
-use crate::{Error, ServerOptions, Tls};
+use crate::{Error, SUPERUSER, ServerOptions, Tls};
 
 /// Another program can take a port between its choice and the server's start where ports cannot be held.
 const PORT_TRIES: u32 = 5;
+const BASE_BACKUP_LIMIT: Duration = Duration::from_secs(60);
 const LOG_TAIL_LINES: usize = 40;
 const LOG_TAIL_BYTES: u64 = 64 << 10;
 const ACCESS: &str = "host all all 127.0.0.1/32 trust\nhost replication all 127.0.0.1/32 trust\n";
@@ -30,7 +34,7 @@ pub(crate) struct LocalServer {
     postmaster: Option<Postmaster>,
     directory: ServerDirectory,
     /// Kept, so that what servers are copied from stays as long as one of them.
-    _prepared: std::sync::Arc<Prepared>,
+    _prepared: Arc<Prepared>,
 }
 
 impl LocalServer {
@@ -44,14 +48,50 @@ impl LocalServer {
         let data = directory.data();
         prepared.copy_to(&data)?;
         configure(&data, settings, options.tls.as_ref())?;
-        let mut server = LocalServer {
-            name: options.name.clone(),
-            program: binaries.directory().join("postgres"),
-            port: HeldPort::choose()?,
-            postmaster: None,
-            directory,
-            _prepared: prepared,
-        };
+        LocalServer::on(directory, &options.name, binaries.directory().join("postgres"), prepared)
+    }
+
+    /// A server that begins as a copy of this one, which runs, and streams what is written to it from then on.
+    pub(crate) fn standby(
+        &mut self,
+        options: &ServerOptions,
+        settings: &[(String, String)],
+        password: Option<&str>,
+    ) -> Result<LocalServer, Error> {
+        self.running("followed by a standby")?;
+        let directory = ServerDirectory::create(options.durable)?;
+        let data = directory.data();
+        // Some directories hold links to the programs of a server alone.
+        let program = self.program.canonicalize().map_err(Error::io("look up", &self.program))?;
+        let mut command = account::command(&program.with_file_name("pg_basebackup"));
+        command.arg("--pgdata").arg(&data).args(["--host", "127.0.0.1", "--username", SUPERUSER]);
+        command.args(["--port", &self.port().to_string(), "--write-recovery-conf", "--no-password"]);
+        command.args(["--checkpoint", "fast", "--wal-method", "stream", "--no-sync"]);
+        if let Some(password) = password {
+            command.env("PGPASSWORD", password);
+        }
+        std::fs::create_dir(&data).map_err(Error::io("create", &data))?;
+        let private = std::fs::Permissions::from_mode(0o700);
+        std::fs::set_permissions(&data, private).map_err(Error::io("close off", &data))?;
+        hand_over(&data)?;
+        if let Err(Failure { outcome, output }) = program::run(command, BASE_BACKUP_LIMIT)? {
+            return Err(Error::BaseBackup { server: self.label(), outcome, output });
+        }
+        // The access rules came with the copy, and certificates with the data directory of one that has them.
+        append(&data.join("postgresql.conf"), &conf(settings.iter().map(|(n, v)| (n.as_str(), v.as_str()))))?;
+        LocalServer::on(directory, &options.name, self.program.clone(), Arc::clone(&self._prepared))
+    }
+
+    /// Runs a server on a directory that is ready.
+    fn on(
+        directory: ServerDirectory,
+        name: &str,
+        program: PathBuf,
+        prepared: Arc<Prepared>,
+    ) -> Result<LocalServer, Error> {
+        let (name, port) = (name.to_owned(), HeldPort::choose()?);
+        let mut server =
+            LocalServer { name, program, port, postmaster: None, directory, _prepared: prepared };
         for tries_left in (0..PORT_TRIES).rev() {
             match server.run() {
                 Err(Error::Start { log, .. }) if tries_left > 0 && log.contains("Address already in use") => {
@@ -198,7 +238,6 @@ impl Drop for LocalServer {
 
 /// Settings, access rules and certificates of a data directory that is no server's yet.
 fn configure(data: &Path, settings: &[(String, String)], tls: Option<&Tls>) -> Result<(), Error> {
-    let mut text = String::from("\n# milestream: a disposable server\n");
     let own = [
         ("listen_addresses", "127.0.0.1"),
         // Socket paths are too short for some temporary directories, and nobody needs one.
@@ -209,19 +248,28 @@ fn configure(data: &Path, settings: &[(String, String)], tls: Option<&Tls>) -> R
     let encrypted = [("ssl", "on"), ("ssl_cert_file", "server.crt"), ("ssl_key_file", "server.key")];
     let encrypted = encrypted.into_iter().filter(|_| tls.is_some());
     let asked = settings.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-    for (name, value) in own.into_iter().chain(encrypted).chain(asked) {
-        // Writing to a string cannot fail.
-        let _ = writeln!(text, "{name} = '{}'", value.replace('\\', "\\\\").replace('\'', "''"));
-    }
-    let file = data.join("postgresql.conf");
-    let stock = std::fs::read_to_string(&file).map_err(Error::io("read", &file))?;
-    write_private(&file, &(stock + &text))?;
+    append(&data.join("postgresql.conf"), &conf(own.into_iter().chain(encrypted).chain(asked)))?;
     write_private(&data.join("pg_hba.conf"), ACCESS)?;
     if let Some(tls) = tls {
         write_private(&data.join("server.crt"), &tls.certificate_pem)?;
         write_private(&data.join("server.key"), &tls.key_pem)?;
     }
     Ok(())
+}
+
+/// Settings as lines of `postgresql.conf`.
+fn conf<'s>(settings: impl Iterator<Item = (&'s str, &'s str)>) -> String {
+    let mut text = String::from("\n# milestream: a disposable server\n");
+    for (name, value) in settings {
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "{name} = '{}'", value.replace('\\', "\\\\").replace('\'', "''"));
+    }
+    text
+}
+
+fn append(file: &Path, text: &str) -> Result<(), Error> {
+    let stock = std::fs::read_to_string(file).map_err(Error::io("read", file))?;
+    write_private(file, &(stock + text))
 }
 
 fn write_private(file: &Path, text: &str) -> Result<(), Error> {

@@ -6,4 +6,5 @@ mod containers;
 mod databases;
 mod life;
 mod processes;
+mod standby;
 mod support;

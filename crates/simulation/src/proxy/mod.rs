@@ -46,11 +46,23 @@ impl Proxy {
     /// # Errors
     /// When no port can be had.
     pub async fn start(host: impl Into<String>, port: u16) -> io::Result<Proxy> {
-        let target = Target { host: host.into(), port };
+        Proxy::start_over([(host.into(), port)]).await
+    }
+
+    /// The same in front of several servers, as a load balancer is: each connection goes to the next of them, and
+    /// round again.
+    ///
+    /// # Errors
+    /// When no port can be had, or there is no server.
+    pub async fn start_over(servers: impl IntoIterator<Item = (String, u16)>) -> io::Result<Proxy> {
+        let targets: Vec<_> = servers.into_iter().map(|(host, port)| Target { host, port }).collect();
+        if targets.is_empty() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "a proxy stands in front of a server"));
+        }
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let port = listener.local_addr()?.port();
         let (orders, ended) = (Arc::new(Orders::new()), CancellationToken::new());
-        tokio::spawn(accept(listener, target, Arc::clone(&orders), ended.clone()));
+        tokio::spawn(accept(listener, targets, Arc::clone(&orders), ended.clone()));
         let running = Running { port, orders, _ended_on_drop: ended.drop_guard() };
         Ok(Proxy { running: Arc::new(running) })
     }
@@ -116,7 +128,8 @@ impl Proxy {
 }
 
 /// Takes connections until the proxy is dropped. A task each: they end by themselves or with `ended`.
-async fn accept(listener: TcpListener, target: Target, orders: Arc<Orders>, ended: CancellationToken) {
+async fn accept(listener: TcpListener, targets: Vec<Target>, orders: Arc<Orders>, ended: CancellationToken) {
+    let mut turns = targets.iter().cycle();
     loop {
         let accepted = tokio::select! {
             biased;
@@ -135,7 +148,8 @@ async fn accept(listener: TcpListener, target: Target, orders: Arc<Orders>, ende
             link::reset(client);
             continue;
         };
-        let (target, orders) = (target.clone(), Arc::clone(&orders));
+        let Some(target) = turns.next().cloned() else { return };
+        let orders = Arc::clone(&orders);
         tokio::spawn(async move { link::serve(client, &target, &orders, &grip).await });
     }
 }

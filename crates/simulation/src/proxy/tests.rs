@@ -303,3 +303,18 @@ async fn the_port_outlives_the_server() {
     run(&mut through.connect().await.unwrap(), "select 1").await.unwrap();
     assert_eq!(proxy.port(), port);
 }
+
+#[tokio::test]
+async fn several_servers_take_the_connections_in_turn() {
+    let (one, mut at_one) = echo().await;
+    let (other, mut at_other) = echo().await;
+    let servers = [one, other].map(|port| ("127.0.0.1".to_owned(), port));
+    let proxy = Proxy::start_over(servers).await.unwrap();
+    for _ in 0..2 {
+        let first = connected(&proxy).await;
+        let second = connected(&proxy).await;
+        drop((first, second));
+        assert!(at_one.recv().await.is_some() && at_other.recv().await.is_some());
+    }
+    assert!(Proxy::start_over([]).await.is_err());
+}
