@@ -12,15 +12,18 @@ pub mod observer;
 mod pair;
 mod panics;
 mod postgres;
+pub mod reset;
 mod schema;
 mod staging;
 mod statements;
+mod stream_name;
 pub mod sync;
 mod tables;
 
 pub use error::{Class, Error, Result};
 pub use pair::Holding;
 pub use postgres::{Endpoint, TlsMode};
+pub use stream_name::StreamName;
 
 /// `host:pid:nonce`: tells workers apart, also one that has the process id of a dead one.
 fn worker_name() -> String {

@@ -10,6 +10,7 @@ mod output;
 mod pace;
 mod plan;
 mod progress;
+mod reset;
 mod resolve;
 mod selection;
 mod sheet;
@@ -69,6 +70,8 @@ enum Command {
     Plan(Box<plan::Arguments>),
     /// Sync streams: secondaries from their primaries, primaries from their sources.
     Sync(Box<sync::Arguments>),
+    /// Throw away the open batch of a stream, or have it seeded again.
+    Reset(Box<reset::Arguments>),
     /// Show where each stream stands, and how far behind.
     Status(Box<status::Arguments>),
     /// Print a script that completes commands and flags in a shell.
@@ -151,6 +154,7 @@ async fn run(command: Command, surroundings: &Surroundings) -> ExitCode {
         Command::Resolve(arguments) => resolve::run(&arguments, surroundings).map(|()| ExitCode::SUCCESS),
         Command::Plan(arguments) => plan::run(*arguments, surroundings).await.map(|()| ExitCode::SUCCESS),
         Command::Sync(arguments) => Ok(sync::run(*arguments, surroundings).await),
+        Command::Reset(arguments) => reset::run(*arguments, surroundings).await,
         Command::Status(arguments) => status::run(*arguments, surroundings).await.map(|()| ExitCode::SUCCESS),
         Command::Completions(arguments) => completions::run(&arguments).map(|()| ExitCode::SUCCESS),
     };

@@ -5,6 +5,7 @@ use std::io::{ErrorKind, Write};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
+use crate::StreamName;
 use crate::error::{Error, Result};
 
 /// How facts are written.
@@ -58,26 +59,31 @@ pub(super) fn line(text: &str) -> Result<()> {
 }
 
 /// Says on stderr what happened, and what to do.
-pub(super) fn complain(at: Option<&str>, error: &Error) {
+pub(super) fn complain(at: Option<&StreamName>, error: &Error) {
     let mut stderr = std::io::stderr().lock();
     // Where stderr is gone nobody listens; the exit code still tells.
     let _ = writeln!(stderr, "{}", complaint(at, error)).and_then(|()| stderr.flush());
 }
 
-fn complaint(at: Option<&str>, error: &Error) -> String {
-    let at = at.map(|at| format!("{at}: ")).unwrap_or_default();
-    format!("error: {at}{error}\n  what to do: {}", error.advice())
+fn complaint(at: Option<&StreamName>, error: &Error) -> String {
+    match at {
+        None => format!("error: {error}\n  what to do: {}", error.advice()),
+        Some(stream) => format!("error: {stream}: {error}\n  what to do: {}", error.advice_for(stream)),
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use milestream_core::stream::Stream;
+
     use super::*;
 
     #[test]
     fn a_complaint_says_where_what_and_what_to_do() {
         let error = Error::setup("platform \"Egde\" is not in the model", "did you mean \"Edge\"?");
+        let stream = Stream { store: "Flights".into(), dataset: None, datasets: Vec::new() };
         assert_eq!(
-            complaint(Some("Edge Flights"), &error),
+            complaint(Some(&StreamName::of("Edge", &stream)), &error),
             "error: Edge Flights: platform \"Egde\" is not in the model\n  what to do: did you mean \"Edge\"?"
         );
     }

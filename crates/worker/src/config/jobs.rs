@@ -11,6 +11,7 @@ use super::ecosystem::Configuration;
 use super::keys::Keys;
 use super::selection::{PassedOver, Resolved, Selected, Selection};
 use super::settings::Connections;
+use crate::StreamName;
 use crate::error::{Error, Result};
 use crate::ingest::{IngestJob, Scd};
 use crate::pair::Holding;
@@ -32,6 +33,14 @@ impl StreamJob {
         match self {
             StreamJob::Sync(job) => &job.platform,
             StreamJob::Ingest(job) => &job.platform,
+        }
+    }
+
+    /// The stream as a person names it.
+    pub fn name(&self) -> StreamName {
+        match self {
+            StreamJob::Sync(job) => StreamName::of(&job.platform, &job.stream),
+            StreamJob::Ingest(job) => StreamName::of(&job.platform, &job.stream),
         }
     }
 

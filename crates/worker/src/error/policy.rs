@@ -1,10 +1,23 @@
 //! What follows from an error: retry, halt or report, the exit code, and the advice to a person.
 
 use super::{Class, Error, sqlstate};
+use crate::StreamName;
 
 /// How a stream is seeded again, for advice.
-const SEED_AGAIN: &str = "to seed the stream again, delete its row from the secondary's `{platform}_sync_stream` and sync: \
-                          its tables stay and are brought to the primary's state by difference";
+fn seed_again(stream: Option<&StreamName>) -> String {
+    format!(
+        "to seed the stream again, run `{}`, then sync: readers keep what they see until the seed is committed",
+        command(stream, "reset --reseed")
+    )
+}
+
+/// The command line that does `what` to the stream; where it is not known which, a person fills the names in.
+fn command(stream: Option<&StreamName>, what: &str) -> String {
+    match stream {
+        Some(stream) => stream.command(what),
+        None => format!("milestream {what} --platform … --store …"),
+    }
+}
 
 impl Error {
     /// The class decides between retry, halt and report. Exhaustive on purpose: a new error must be classed.
@@ -61,6 +74,15 @@ impl Error {
 
     /// What to do next, in a sentence or two.
     pub fn advice(&self) -> String {
+        self.advise(None)
+    }
+
+    /// What to do next about an error of this stream, with its commands in full.
+    pub fn advice_for(&self, stream: &StreamName) -> String {
+        self.advise(Some(stream))
+    }
+
+    fn advise(&self, stream: Option<&StreamName>) -> String {
         match self {
             Error::Unreachable { .. } => {
                 "check that the server runs and that host and port in the model (or `endpoints` in milestream.toml) are right; \
@@ -98,20 +120,22 @@ impl Error {
                 "find what rewrites the primary's table or updates its open versions in place (VACUUM FULL, TRUNCATE, a backfill), stop it, then sync again".into()
             }
             Error::PrimaryReset { .. } => {
-                format!("find out why the primary's batches changed; if the primary is right, {SEED_AGAIN}")
+                format!("find out why the primary's batches changed; if the primary is right, {}", seed_again(stream))
             }
-            Error::Pruned { .. } => format!("the missing versions cannot be pulled any more; {SEED_AGAIN}"),
+            Error::Pruned { .. } => format!("the missing versions cannot be pulled any more; {}", seed_again(stream)),
             Error::LiveRowsLost { .. } => {
                 format!(
                     "rows were removed from the primary's merge tables outside of its batches: restore them, then sync again; if they are \
                      meant to be gone, sync once with `--verify-seed off`; if they were history that was pruned while the seed was in \
-                     flight, {SEED_AGAIN}"
+                     flight, {}",
+                    seed_again(stream)
                 )
             }
             Error::Datasets { .. } => format!(
-                "put the model back as it was; or let the primary commit a batch with the model as it is, and then, {SEED_AGAIN}"
+                "put the model back as it was; or let the primary commit a batch with the model as it is, and then, {}",
+                seed_again(stream)
             ),
-            Error::Diverged { .. } => format!("something else wrote to the secondary's table; {SEED_AGAIN}"),
+            Error::Diverged { .. } => format!("something else wrote to the secondary's table; {}", seed_again(stream)),
             Error::TooManyDeletes { .. } => {
                 "check that the primary was not emptied by mistake; if the deletions are meant, sync once with --max-delete-fraction 1".into()
             }
@@ -119,7 +143,7 @@ impl Error {
             Error::Fenced { .. } => "nothing to do: the other worker goes on".into(),
             Error::Stopped | Error::Abandoned { .. } => "run sync again to go on".into(),
             Error::Injected { .. } => "this failure was asked for".into(),
-            Error::BudgetSpent { last, .. } => format!("{}; then sync again, it goes on where it stood", last.advice()),
+            Error::BudgetSpent { last, .. } => format!("{}; then sync again, it goes on where it stood", last.advise(stream)),
             Error::Setup { remedy, .. } => remedy.clone(),
             Error::Unreadable { .. } => "lay the table out as DataSurface does: key and batch_status text, batch_id and the counts integer, the times timestamp, state \
                  text; then sync again"
@@ -161,5 +185,41 @@ fn advice_for_driver_error(error: &sqlx::Error) -> String {
         Some("25006") => "the server is read-only: point the secondary at one that takes writes".into(),
         Some(_) => "the server's message says what it objects to; the sync in flight is kept".into(),
         None => "the connection broke; the sync in flight is kept and goes on when it is made again".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use milestream_core::milestone::PrimaryBatch;
+    use milestream_core::stream::Stream;
+
+    use super::*;
+
+    #[test]
+    fn whoever_has_to_seed_again_is_told_the_command_in_full() {
+        let (endpoint, batch) = (String::from("hub:5432/merge"), PrimaryBatch(7));
+        let (stream, table) = (String::from("Store1#people"), String::from("\"edge_people\""));
+        let seen = String::from("what was seen");
+        let errors = [
+            Error::PrimaryReset { endpoint: endpoint.clone(), watermark: batch, seen: seen.clone() },
+            Error::Pruned {
+                endpoint: endpoint.clone(),
+                from: batch,
+                to: PrimaryBatch(8),
+                what: "closed",
+                found: 1,
+                recorded: 2,
+            },
+            Error::LiveRowsLost { endpoint, stream, batch, found: 1, recorded: 2 },
+            Error::Diverged { table, seen },
+        ];
+        let people = Stream { store: "Store1".into(), dataset: Some("people".into()), datasets: Vec::new() };
+        let people = StreamName::of("Edge", &people);
+        for error in errors {
+            let advice = error.advice_for(&people);
+            let command = "`milestream reset --reseed --platform Edge --store Store1 --dataset people`";
+            assert!(advice.contains(command), "{advice}");
+            assert!(!advice.contains(['{', '}']) && !advice.contains("sync_stream"), "{advice}");
+        }
     }
 }

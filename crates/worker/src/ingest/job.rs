@@ -108,6 +108,14 @@ impl Charge for IngestJob {
         &self.platform
     }
 
+    fn stream(&self) -> &Stream {
+        &self.stream
+    }
+
+    fn keeps(&self) -> Option<Holding> {
+        None
+    }
+
     fn store(&self) -> &Arc<Endpoint> {
         &self.store
     }

@@ -36,15 +36,7 @@ pub async fn run(
     observer: Arc<dyn Observer>,
     stop: CancellationToken,
 ) -> Result<IngestOutcome> {
-    let ground = Ground {
-        tables: Arc::new(job.tables()),
-        stream: job.stream_key(),
-        worker: crate::worker_name(),
-        kindness: Kindness::of(&job.tuning, &stop),
-        job,
-        observer,
-        stop,
-    };
+    let ground = ground(job, observer, stop);
     let mut budget = Budget::new(&ground.job.tuning);
     let (mut sent, mut led) = (None, None);
     loop {
@@ -54,5 +46,22 @@ pub async fn run(
             Ok(outcome) => return Ok(outcome),
             Err(error) => recovery::recover(&ground, &mut budget, before, led.as_ref(), error).await?,
         }
+    }
+}
+
+/// What an ingestion of this job needs, as a worker of its own name.
+pub(crate) fn ground(
+    job: Arc<IngestJob>,
+    observer: Arc<dyn Observer>,
+    stop: CancellationToken,
+) -> Ground<IngestJob> {
+    Ground {
+        tables: Arc::new(job.tables()),
+        stream: job.stream_key(),
+        worker: crate::worker_name(),
+        kindness: Kindness::of(&job.tuning, &stop),
+        job,
+        observer,
+        stop,
     }
 }

@@ -6,6 +6,7 @@ pub(crate) mod delta;
 pub(crate) mod ingest;
 pub(crate) mod landing;
 pub(crate) mod merge;
+pub(crate) mod reset;
 pub(crate) mod seed;
 
 use crate::pair::{CarriedColumn, Pair};

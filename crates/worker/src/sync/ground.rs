@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
+use milestream_core::stream::Stream;
 use tokio_util::sync::CancellationToken;
 
 use super::job::{Job, Tuning};
 use super::kindness::Kindness;
+use crate::StreamName;
 use crate::error::{Error, Result};
 use crate::observer::{Event, Happening, Notice, NoticeKind, Observer, Step, Verdict};
+use crate::pair::Holding;
 use crate::postgres::{Endpoint, Session, session_name};
 use crate::tables::ControlTables;
 use crate::tables::lease::Lease;
@@ -16,6 +19,10 @@ use crate::tables::lease::Lease;
 pub(crate) trait Charge: Send + Sync + 'static {
     /// The platform whose stream it is.
     fn platform(&self) -> &str;
+    /// The stream, with its datasets.
+    fn stream(&self) -> &Stream;
+    /// What the platform keeps of a primary that it follows; `None` where it follows none.
+    fn keeps(&self) -> Option<Holding>;
     /// That platform's merge store.
     fn store(&self) -> &Arc<Endpoint>;
     /// Bounds and policies.
@@ -73,6 +80,11 @@ impl<J> Ground<J> {
 }
 
 impl<J: Charge> Ground<J> {
+    /// The stream as a person names it.
+    pub(crate) fn stream_name(&self) -> StreamName {
+        StreamName::of(self.job.platform(), self.job.stream())
+    }
+
     /// The name of a session that does this for the stream.
     pub(crate) fn session_name(&self, what: &str) -> String {
         session_name::of_stream(self.job.platform(), &self.stream, what)

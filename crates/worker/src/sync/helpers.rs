@@ -10,7 +10,9 @@ use super::ground::Ground;
 use crate::error::Result;
 use crate::observer::NoticeKind;
 use crate::postgres::Session;
+use crate::tables::chunks::ChunkScope;
 use crate::tables::helped_chunks::{self, Held, Left};
+use crate::tables::lease::Lease;
 
 /// Time between the first two looks at what helpers hold; most are at the end of a chunk then.
 const LOOK_SOON: Duration = Duration::from_millis(25);
@@ -85,7 +87,19 @@ pub(crate) async fn withdraw(ground: &Ground, plan: &Plan, secondary: &mut Sessi
 /// # Errors
 /// Those of the secondary.
 pub(crate) async fn dismiss(ground: &Ground, plan: &Plan, secondary: &mut Session) -> Result<()> {
-    let left = helped_chunks::left(secondary, &ground.tables, &plan.scope(ground)).await?;
+    dismiss_all(ground, plan.generation, &plan.lease, secondary).await
+}
+
+/// The same for the plan of a generation that the lease's stream has.
+pub(crate) async fn dismiss_all<J>(
+    ground: &Ground<J>,
+    generation: i32,
+    lease: &Lease,
+    secondary: &mut Session,
+) -> Result<()> {
+    let (stream, worker) = (ground.stream.clone(), ground.worker.clone());
+    let scope = ChunkScope { stream, generation, token: lease.token(), worker };
+    let left = helped_chunks::left(secondary, &ground.tables, &scope).await?;
     end(&left.held.iter().collect::<Vec<_>>(), secondary).await
 }
 

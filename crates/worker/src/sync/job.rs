@@ -214,6 +214,14 @@ impl Charge for Job {
         &self.platform
     }
 
+    fn stream(&self) -> &Stream {
+        &self.stream
+    }
+
+    fn keeps(&self) -> Option<Holding> {
+        Some(self.holding)
+    }
+
     fn store(&self) -> &Arc<Endpoint> {
         &self.secondary
     }

@@ -4,7 +4,7 @@ mod attempt;
 pub(crate) mod copying;
 mod gathering;
 pub(crate) mod ground;
-mod helpers;
+pub(crate) mod helpers;
 mod helping;
 mod incrementing;
 mod job;

@@ -51,7 +51,7 @@ async fn record_halt<J: Charge>(ground: &Ground<J>, led: Option<&Lease>, error: 
     let job = &ground.job;
     let patience = job.tuning().reading_patience();
     let Ok(mut session) = Session::connect(job.store(), "halt", patience).await else { return };
-    let reason = format!("{error}. What to do: {}", error.advice());
+    let reason = format!("{error}. What to do: {}", error.advice_for(&ground.stream_name()));
     let halted = streams::halt(&mut session, &ground.tables, &ground.stream, lease.token(), &reason).await;
     if let Err(unrecorded) = halted {
         tracing::debug!(%unrecorded, "the reason of a halt could not be recorded");

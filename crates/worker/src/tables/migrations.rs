@@ -45,6 +45,8 @@ fn versions(tables: &ControlTables) -> Vec<String> {
         format!("alter table {} add column rows_expected bigint;", tables.sync_chunk),
         // Which session copies a chunk, so that the leader can tell whether a helper's is still there.
         format!("alter table {} add column backend jsonb;", tables.sync_chunk),
+        // What readers see of a stream that a person asked to seed again.
+        format!("alter table {} add column reseeding jsonb;", tables.sync_stream),
     ]
 }
 

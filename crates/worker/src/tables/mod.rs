@@ -9,6 +9,7 @@ pub(crate) mod layout;
 pub(crate) mod lease;
 pub(crate) mod migrations;
 pub(crate) mod primary_batches;
+pub(crate) mod resets;
 pub(crate) mod streams;
 
 use milestream_core::names::platform_table;

@@ -69,6 +69,15 @@ pub(crate) struct PrimaryIdentity {
     pub(crate) batch: BatchIdentity,
 }
 
+/// A stream that is to be seeded again because a person asked for it, until that seed is committed.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Reseeding {
+    /// The batch whose state its tables still hold.
+    pub(crate) readers_batch: PrimaryBatch,
+    /// Tables that keep a mirror's history of then.
+    pub(crate) kept: Vec<String>,
+}
+
 /// A digest of each dataset's columns, types and key.
 pub(crate) type SchemaVersions = serde_json::Map<String, serde_json::Value>;
 
@@ -87,15 +96,18 @@ pub(crate) struct StreamRow {
     pub(crate) halted_reason: Option<String>,
     /// The datasets that the stream had at its watermark, each with its columns' digest.
     pub(crate) schema_versions: Option<SchemaVersions>,
+    /// What readers see while the stream is seeded again.
+    pub(crate) reseeding: Option<Reseeding>,
 }
 
 /// Reads a stream's row; a stream that was never touched has the default one.
 pub(crate) async fn load(session: &mut Session, tables: &ControlTables, stream: &str) -> Result<StreamRow> {
+    // As JSON what came with a later version: whoever only reads may find tables that nobody has brought up to date yet.
     let question = format!(
         "select primary_platform, primary_identity::text, last_synced_primary_batch, flight::text, generation, \
          case when lease_expires_at > clock_timestamp() then lease_owner end, \
-         date_trunc('second', lease_expires_at)::text, halted_reason, schema_versions::text, lease_token \
-         from {} where stream_key = $1",
+         date_trunc('second', lease_expires_at)::text, halted_reason, schema_versions::text, lease_token, \
+         (to_jsonb(s) -> 'reseeding')::text from {} s where stream_key = $1",
         tables.sync_stream
     );
     let query = sqlx::query(assembled(question)).bind(stream);
@@ -113,6 +125,7 @@ pub(crate) async fn load(session: &mut Session, tables: &ControlTables, stream: 
         halted_reason: row.field(7)?,
         schema_versions: parse(tables, row.field(8)?)?,
         lease_token: row.field(9)?,
+        reseeding: parse::<Option<Reseeding>>(tables, row.field(10)?)?.flatten(),
     })
 }
 
@@ -171,7 +184,7 @@ pub(crate) async fn land(
     let identity = json("an identity", &identity)?;
     let update = format!(
         "update {} set phase = 'idle', flight = null, last_synced_primary_batch = $2, primary_identity = $3::jsonb, \
-         schema_versions = $5::jsonb, halted_reason = null, updated_at = now() \
+         schema_versions = $5::jsonb, reseeding = null, halted_reason = null, updated_at = now() \
          where stream_key = $1 and last_synced_primary_batch is not distinct from $4",
         tables.sync_stream
     );
@@ -249,7 +262,7 @@ pub(crate) async fn become_primary(
 ) -> Result<Option<String>> {
     let update = format!(
         "update {stream_table} t set phase = 'idle', flight = null, last_synced_primary_batch = null, \
-         primary_platform = null, primary_identity = null, schema_versions = null, updated_at = now() \
+         primary_platform = null, primary_identity = null, schema_versions = null, reseeding = null, updated_at = now() \
          from {stream_table} former where t.stream_key = $1 and former.stream_key = t.stream_key \
          and former.primary_platform is not null returning former.primary_platform",
         stream_table = tables.sync_stream

@@ -16,7 +16,10 @@ pub(in crate::cli) async fn inquire(job: &StreamJob) -> StreamPlan {
         StreamJob::Sync(job) => next_sync(job).await,
         StreamJob::Ingest(job) => next_ingestion(job).await,
     };
-    let next = next.unwrap_or_else(|error| Next::Fail { error: error.to_string(), advice: error.advice() });
+    let next = next.unwrap_or_else(|error| Next::Fail {
+        error: error.to_string(),
+        advice: error.advice_for(&job.name()),
+    });
     StreamPlan { platform: job.platform().to_owned(), stream: job.stream_key(), next }
 }
 

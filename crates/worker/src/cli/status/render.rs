@@ -47,7 +47,7 @@ fn secondary_row(secondary: &Secondary) -> [String; 7] {
         "secondary".to_owned(),
         phase(secondary.phase).to_owned(),
         secondary.primary.clone().unwrap_or("-".to_owned()),
-        secondary.watermark.map_or("-".to_owned(), |watermark| watermark.to_string()),
+        secondary.watermark.or(secondary.readers_batch).map_or("-".to_owned(), |batch| batch.to_string()),
         lag,
         rate.map_or("-".to_owned(), |rate| figures::count(figures::rounded(rate))),
         secondary.last_sync.as_ref().map_or("never".to_owned(), |last| ago(last.age_seconds)),
@@ -97,7 +97,10 @@ fn stream_notes(standing: &Standing) -> Vec<String> {
                 (None, None) => None,
             };
             let halted = secondary.halted.as_ref().map(|reason| format!("halted: {reason}"));
-            [in_flight, lease, halted, unreachable].into_iter().flatten().collect()
+            let reseeding = secondary.readers_batch.map(|batch| {
+                format!("is seeded again: readers still see batch {batch}, until the seed is committed")
+            });
+            [reseeding, in_flight, lease, halted, unreachable].into_iter().flatten().collect()
         }
         Standing::Primary(primary) => {
             let halted = primary.halted.as_ref().map(|reason| format!("halted: {reason}"));
@@ -148,6 +151,7 @@ mod tests {
             phase: Phase::Idle,
             primary: Some("Hub".into()),
             watermark: Some(PrimaryBatch(12)),
+            readers_batch: None,
             lag: Lag::Behind { batches: 0, seconds: 0.0 },
             in_flight: None,
             last_sync: Some(LastSync {
@@ -203,6 +207,13 @@ mod tests {
             halted: Some("hub was reset or restored since batch 12. What to do: find out why".into()),
             ..secondary()
         };
+        let reseeding = Secondary {
+            phase: Phase::New,
+            watermark: None,
+            readers_batch: Some(PrimaryBatch(9)),
+            lag: Lag::Behind { batches: 12, seconds: 40.0 },
+            ..secondary()
+        };
         let primary = Primary {
             last_batch: Some(LastBatch {
                 batch: LocalBatch(12),
@@ -224,6 +235,7 @@ mod tests {
             status("Edge", "Flights", Standing::Secondary(Box::new(secondary()))),
             status("Archive", "Flights", Standing::Secondary(Box::new(seeding))),
             status("Archive", "Trains#stations", Standing::Secondary(Box::new(halted))),
+            status("Again", "Flights", Standing::Secondary(Box::new(reseeding))),
             status("Far", "Flights", unknown),
         ]
     }

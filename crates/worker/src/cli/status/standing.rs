@@ -36,6 +36,8 @@ pub(super) struct Secondary {
     pub(super) primary: Option<String>,
     /// The primary batch whose state it holds.
     pub(super) watermark: Option<PrimaryBatch>,
+    /// The batch whose state readers still see while the stream is seeded again.
+    pub(super) readers_batch: Option<PrimaryBatch>,
     pub(super) lag: Lag,
     pub(super) in_flight: Option<InFlight>,
     pub(super) last_sync: Option<LastSync>,

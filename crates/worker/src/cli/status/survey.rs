@@ -23,8 +23,10 @@ pub(in crate::cli) async fn survey(job: &StreamJob) -> StreamStatus {
         StreamJob::Sync(job) => secondary(job).await.map(|found| Standing::Secondary(Box::new(found))),
         StreamJob::Ingest(job) => primary(job).await.map(|found| Standing::Primary(Box::new(found))),
     };
-    let standing = standing
-        .unwrap_or_else(|error| Standing::Unknown { error: error.to_string(), advice: error.advice() });
+    let standing = standing.unwrap_or_else(|error| Standing::Unknown {
+        error: error.to_string(),
+        advice: error.advice_for(&job.name()),
+    });
     StreamStatus { platform: job.platform().to_owned(), stream: job.stream_key(), standing }
 }
 
@@ -54,6 +56,7 @@ async fn secondary(job: &Job) -> Result<Secondary> {
         phase: phase(&row),
         primary,
         watermark: row.watermark,
+        readers_batch: row.reseeding.as_ref().map(|reseeding| reseeding.readers_batch),
         lag,
         in_flight,
         last_sync,

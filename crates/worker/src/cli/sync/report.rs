@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::StreamName;
 use crate::cli::figures;
 use crate::cli::sheet::Sheet;
 use crate::error::Error;
@@ -37,8 +38,12 @@ pub(super) enum Ran {
 }
 
 impl Ran {
-    pub(super) fn failed(error: &Error) -> Ran {
-        Ran::Failed { error: error.to_string(), advice: error.advice(), exit_code: error.exit_code() }
+    pub(super) fn failed(error: &Error, stream: &StreamName) -> Ran {
+        Ran::Failed {
+            error: error.to_string(),
+            advice: error.advice_for(stream),
+            exit_code: error.exit_code(),
+        }
     }
 }
 
@@ -104,6 +109,7 @@ pub(super) fn text(reports: &[StreamReport]) -> String {
 #[cfg(test)]
 mod tests {
     use milestream_core::milestone::{LocalBatch, PrimaryBatch};
+    use milestream_core::stream::Stream;
 
     use super::*;
 
@@ -126,13 +132,15 @@ mod tests {
             deleted: 12,
             total: 336_776,
         };
+        let archive = Stream { store: "Flights".into(), dataset: None, datasets: Vec::new() };
+        let archive = StreamName::of("Archive", &archive);
         vec![
             report("Hub", Ran::Ingested(batch)),
             report("Edge", Ran::Synced(synced)),
             report("Edge2", Ran::Synced(idle)),
             report("Edge3", Ran::Synced(partly)),
             report("Edge4", Ran::Helped(helped)),
-            report("Archive", Ran::failed(&Error::Fenced { stream: "Flights".into() })),
+            report("Archive", Ran::failed(&Error::Fenced { stream: "Flights".into() }, &archive)),
         ]
     }
 

@@ -8,6 +8,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::report::{Ran, StreamReport};
+use crate::StreamName;
 use crate::cli::output;
 use crate::cli::pace::Pace;
 use crate::cli::progress::{Progress, Screen};
@@ -45,7 +46,8 @@ impl Running {
     pub(super) async fn run(&self, jobs: Vec<StreamJob>) -> Vec<StreamReport> {
         let places = Arc::new(Semaphore::new(self.max_streams));
         let mut streams = JoinSet::new();
-        let labels: Vec<_> = jobs.iter().map(|job| (job.platform().to_owned(), job.stream_key())).collect();
+        let names: Vec<_> =
+            jobs.iter().map(|job| (job.platform().to_owned(), job.stream_key(), job.name())).collect();
         for (at, job) in jobs.into_iter().enumerate() {
             let (running, places) = (self.clone(), Arc::clone(&places));
             streams.spawn(async move {
@@ -54,19 +56,20 @@ impl Running {
                 (at, Box::pin(running.stream(&job)).await)
             });
         }
-        let mut ran: Vec<Option<Ran>> = labels.iter().map(|_| None).collect();
+        let mut ran: Vec<Option<Ran>> = names.iter().map(|_| None).collect();
         while let Some(joined) = streams.join_next().await {
             match joined {
                 Ok((at, result)) => ran[at] = Some(result),
                 Err(error) => tracing::error!(%error, "a stream ended badly"),
             }
         }
-        let report = |((platform, stream), ran): ((String, String), Option<Ran>)| {
-            let ran = ran
-                .unwrap_or_else(|| Ran::failed(&Error::invariant(&stream, "the task that ran it broke off")));
+        let report = |((platform, stream, name), ran): ((String, String, StreamName), Option<Ran>)| {
+            let broken_off =
+                || Ran::failed(&Error::invariant(&stream, "the task that ran it broke off"), &name);
+            let ran = ran.unwrap_or_else(broken_off);
             StreamReport { platform, stream, ran }
         };
-        labels.into_iter().zip(ran).map(report).collect()
+        names.into_iter().zip(ran).map(report).collect()
     }
 
     async fn stream(&self, job: &StreamJob) -> Ran {
@@ -75,7 +78,7 @@ impl Running {
             StreamJob::Sync(_) => Pace::default(),
             StreamJob::Ingest(_) => Pace::of_ingestion(),
         };
-        let progress = Progress::on(&self.screen, label.clone(), pace);
+        let progress = Progress::on(&self.screen, label, pace);
         let ran = {
             let run = self.with_observer(job, &progress);
             tokio::pin!(run);
@@ -87,8 +90,8 @@ impl Running {
             }
         };
         let ran = ran.unwrap_or_else(|error| {
-            self.screen.aside(|| output::complain(Some(&label), &error));
-            Ran::failed(&error)
+            self.screen.aside(|| output::complain(Some(&job.name()), &error));
+            Ran::failed(&error, &job.name())
         });
         progress.finish();
         ran
