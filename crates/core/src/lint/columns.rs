@@ -8,6 +8,8 @@ use crate::names::{POSTGRES_IDENTIFIER_MAX, Reserved, physical_column};
 use super::names::usable;
 use super::problem::{Place, Report};
 
+/// Types of DataSurface's that no column is created for here, but whose columns are carried as their tables have them.
+const CARRIED: [&str; 1] = ["Geography"];
 /// The longest bounded text of Postgres, in characters.
 const TEXT_MAX: u32 = 10_485_760;
 /// The most digits that can be declared for a number in Postgres.
@@ -71,7 +73,9 @@ fn check_reserved(report: &mut Report<'_>, place: &Place, physical: &str) {
 
 fn check_type(report: &mut Report<'_>, place: &Place, column: &Column) {
     let (name, column_type) = (&column.name, &column.column_type);
-    if let ColumnType::Other(type_name) = column_type {
+    if let ColumnType::Other(type_name) = column_type
+        && !CARRIED.contains(&type_name.as_str())
+    {
         report.error(
             place,
             format!(

@@ -40,9 +40,14 @@ fn command(report: &mut Report<'_>, place: &Place, store: &Datastore, command: &
         }
         CommandKind::SqlSnapshot => source(report, place, store, command),
         CommandKind::SqlMerge { platform, candidates } => {
-            upstream(report, &place.key("dataPlatform"), platform);
+            if let Some(platform) = platform {
+                upstream(report, &place.key("dataPlatform"), platform);
+            }
             for (index, candidate) in candidates.iter().enumerate() {
                 upstream(report, &place.key("candidates").index(index), candidate);
+            }
+            if platform.is_none() && candidates.is_empty() {
+                nowhere(report, place, store);
             }
         }
     }
@@ -71,6 +76,21 @@ fn source(report: &mut Report<'_>, place: &Place, store: &Datastore, command: &I
             place,
             format!("the cmd of datastore {:?} has no credential to read its source with", store.name),
             "add a Credential of type USER_PASSWORD",
+        );
+    }
+}
+
+/// DataSurface writes an effective command without its platform; the list of primaries says then whom to pull from.
+fn nowhere(report: &mut Report<'_>, place: &Place, store: &Datastore) {
+    if report.model.pips().of(&store.name).is_none() {
+        report.error(
+            place,
+            format!(
+                "the SQLMergeIngestion of datastore {:?} has no dataPlatform, and the store no primary ingestion platforms: \
+                 there is nobody to pull from",
+                store.name
+            ),
+            "name the primary in dataPlatform, or list the store in primary_ingestion_platforms.json",
         );
     }
 }

@@ -36,8 +36,9 @@ pub enum CommandKind {
     SqlSnapshot,
     /// Pulls from another platform's merge tables.
     SqlMerge {
-        /// The platform that it refers to: the first candidate.
-        platform: String,
+        /// The platform that it refers to: the first candidate. None in an effective command as DataSurface writes it,
+        /// which keeps the platform's merge store alone.
+        platform: Option<String>,
         /// All platforms that it may pull from, in order of preference; may be empty in a document.
         candidates: Vec<String>,
     },
@@ -73,7 +74,7 @@ impl IngestionCommand {
         container: DataContainer,
         credential: Credential,
     ) -> IngestionCommand {
-        let platform = candidates.first().cloned().unwrap_or_default();
+        let platform = candidates.first().cloned();
         IngestionCommand {
             kind: CommandKind::SqlMerge { platform, candidates },
             consistency: own.consistency,
@@ -99,10 +100,7 @@ impl IngestionCommand {
         let kind = match fields.type_name() {
             Some(SNAPSHOT) => CommandKind::SqlSnapshot,
             Some(MERGE) => CommandKind::SqlMerge {
-                platform: match fields.get("dataPlatform") {
-                    None => fields.missing("dataPlatform", "a DataPlatformKey"),
-                    Some(key) => platform_key(fields, "dataPlatform", key),
-                },
+                platform: fields.get("dataPlatform").map(|key| platform_key(fields, "dataPlatform", key)),
                 candidates: candidates(fields),
             },
             other => CommandKind::Other(other.unwrap_or("command without a _type").to_owned()),
@@ -152,7 +150,7 @@ impl IngestionCommand {
             "tableForDataset": tables(&self.table_for_dataset),
         });
         if let CommandKind::SqlMerge { platform, candidates } = &self.kind {
-            json["dataPlatform"] = key_of(platform);
+            json["dataPlatform"] = platform.as_deref().map_or(Value::Null, key_of);
             json["candidates"] = candidates.iter().map(|candidate| key_of(candidate)).collect();
         }
         json

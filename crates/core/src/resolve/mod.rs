@@ -133,7 +133,7 @@ impl Route<'_> {
                 self.secondary(Origin::PipList, primaries, why)
             }
             (None, _, CommandKind::SqlMerge { platform, candidates }) => {
-                let all: Vec<String> = std::iter::once(platform).chain(candidates).cloned().collect();
+                let all: Vec<String> = platform.iter().chain(candidates).cloned().collect();
                 self.secondary(
                     Origin::OwnCommand,
                     &all,

@@ -30,6 +30,20 @@ fn names_that_lead_nowhere_are_found() {
 }
 
 #[test]
+fn a_merge_ingestion_that_names_nobody_needs_primary_ingestion_platforms() {
+    let merge = || shop().set(&format!("{ORDERS}/cmd/_type"), json!("SQLMergeIngestion"));
+    insta::assert_snapshot!(merge().lint(), @"");
+    assert_eq!(merge().primaries(&["Hub"]).lint(), "");
+}
+
+#[test]
+fn a_geography_is_no_problem() {
+    let place = json!({"type": "Geography", "srs": {"_type": "SpatialReferenceSystem", "srid": 4326, "name": "WGS84"}});
+    let shop = shop().set(&format!("{ORDERS_SCHEMA}/columns/place"), json!({"name": "place", "type": place}));
+    assert_eq!(shop.lint(), "");
+}
+
+#[test]
 fn primaries_of_which_none_can_be_pulled_from_are_found() {
     let shop = shop()
         .primaries(&["Hub", "Annex"])

@@ -99,10 +99,22 @@ fn a_merge_ingestion_keeps_the_platform_that_it_refers_to() {
         json!([{"_type": "DataPlatformKey", "name": "Hub"}, {"_type": "DataPlatformKey", "name": "Annex"}]);
     let model = shop().set(&format!("{ORDERS}/cmd"), command.clone()).model();
     let read = orders_command(&model);
-    let expected =
-        CommandKind::SqlMerge { platform: "Hub".into(), candidates: vec!["Hub".into(), "Annex".into()] };
+    let expected = CommandKind::SqlMerge {
+        platform: Some("Hub".into()),
+        candidates: vec!["Hub".into(), "Annex".into()],
+    };
     assert_eq!(read.kind, expected);
     assert_eq!(read.to_json().to_string(), command.to_string());
+}
+
+#[test]
+fn an_effective_command_as_datasurface_writes_it_names_no_platform() {
+    let mut command = shop().get(&format!("{ORDERS}/cmd"));
+    command["_type"] = json!("SQLMergeIngestion");
+    let model = shop().primaries(&["Hub"]).set(&format!("{ORDERS}/cmd"), command.clone()).model();
+    let read = orders_command(&model);
+    assert_eq!(read.kind, CommandKind::SqlMerge { platform: None, candidates: Vec::new() });
+    assert_eq!(read.to_json(), command);
 }
 
 #[test]

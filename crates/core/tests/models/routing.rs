@@ -119,10 +119,24 @@ fn a_store_whose_own_command_is_a_merge_ingestion_is_pulled_by_everyone() {
         .set(&format!("{ORDERS}/cmd/dataPlatform"), key("Hub"))
         .set(&format!("{ORDERS}/cmd/candidates"), json!([key("Hub"), key("Annex")]));
     let effective = shop.resolve("Edge", "Orders").unwrap();
-    let expected =
-        CommandKind::SqlMerge { platform: "Hub".into(), candidates: vec!["Hub".into(), "Annex".into()] };
+    let expected = CommandKind::SqlMerge {
+        platform: Some("Hub".into()),
+        candidates: vec!["Hub".into(), "Annex".into()],
+    };
     assert_eq!(effective.command.kind, expected);
     insta::assert_snapshot!(effective.why);
+}
+
+#[test]
+fn an_effective_command_without_its_platform_is_routed_by_the_list_of_primaries() {
+    let merge = shop().set(&format!("{ORDERS}/cmd/_type"), json!("SQLMergeIngestion"));
+    let refused = refusal(&merge, "Edge");
+    assert!(
+        refused
+            .ends_with("the platforms of the store's SQLMergeIngestion: there are none; name at least one")
+    );
+    let effective = merge.primaries(&["Hub"]).resolve("Edge", "Orders").unwrap();
+    assert_eq!(effective.candidates(), ["Hub"]);
 }
 
 #[test]

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
+use milestream_core::milestone::PrimaryBatch;
+
 use super::copying::Plan;
 use super::ground::Ground;
 use super::helpers::{self, copy_with_helpers};
@@ -64,13 +66,37 @@ async fn lead(
     loop {
         ground.check_stop()?;
         let plan = next_plan(ground, lease, sessions, secondary, outcome, budget).await?;
-        let is_last = plan.is_none() || until == Until::OneSync;
-        if let Some(plan) = plan {
-            bring_home(ground, plan, secondary, outcome, budget).await?;
+        let Some(plan) = plan else { break };
+        let upstream = plan.upstream.clone();
+        bring_home(ground, plan, secondary, outcome, budget).await?;
+        if until == Until::OneSync {
+            outcome.caught_up = is_newest(ground, &upstream, sessions, outcome.watermark).await;
+            break;
         }
-        if is_last {
-            sessions.close().await;
-            return Ok(());
+    }
+    sessions.close().await;
+    Ok(())
+}
+
+/// Whether the primary has nothing newer than the watermark by now, so that nobody need come again for it. A primary that
+/// does not answer any more does not say so.
+async fn is_newest(
+    ground: &Ground,
+    upstream: &Upstream,
+    sessions: &Sessions,
+    watermark: Option<PrimaryBatch>,
+) -> bool {
+    let newest = async {
+        let mut primary = sessions.reader(ground, upstream, "plan").await?;
+        let newest = planning::newest_batch(&mut primary, upstream, &ground.stream).await?;
+        sessions.keep_reader(primary);
+        Ok::<_, Error>(newest)
+    };
+    match newest.await {
+        Ok(newest) => newest <= watermark,
+        Err(error) => {
+            tracing::debug!(%error, "whether there is a newer batch is not known");
+            false
         }
     }
 }

@@ -100,7 +100,18 @@ async fn age_of_newest(job: &Job, upstream: &Upstream) -> Result<Option<f64>> {
     let (_, batches) =
         primary_batches::committed(&mut session, &metrics, &job.stream_key(), BatchesFrom::Newest).await?;
     session.close().await;
-    Ok(batches.last().map(|batch| batch.age_seconds))
+    Ok(newest)
+}
+
+/// The newest committed batch of a stream on a primary, if there is any.
+pub(crate) async fn newest_batch(
+    primary: &mut Session,
+    upstream: &Upstream,
+    stream: &str,
+) -> Result<Option<PrimaryBatch>> {
+    let metrics = metrics_table(&upstream.platform);
+    let (_, batches) = primary_batches::committed(primary, &metrics, stream, BatchesFrom::Newest).await?;
+    Ok(batches.last().map(|batch| batch.batch))
 }
 
 /// The plan whose place another one takes.

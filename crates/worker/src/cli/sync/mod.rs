@@ -1,5 +1,6 @@
 //! `sync`: runs streams side by side, secondaries from their primaries and primaries from their sources.
 
+mod job_arguments;
 mod report;
 mod streams;
 
@@ -9,6 +10,7 @@ use std::sync::Arc;
 
 use clap::Args;
 
+use self::job_arguments::JobArguments;
 use self::report::StreamReport;
 use self::streams::{Part, Running};
 use super::output::{self, OutputArguments};
@@ -34,18 +36,23 @@ pub(super) struct Arguments {
     /// Streams that run side by side.
     #[arg(long, env = "MILESTREAM_MAX_STREAMS", value_name = "N", default_value = "4")]
     max_streams: NonZeroUsize,
-    /// Print DATASURFACE_RESULT_CODE=0 (done), 1 (more to do) or -1 (error) as the last line, and exit with 0, 0 or 1.
+    /// Print DATASURFACE_RESULT_CODE=0 (done, or another worker is at it), 1 (more to do) or -1 (error) as the last line, and
+    /// exit with 0, 0 or 1. With --output json it is the last line of stderr.
     #[arg(long)]
     result_code: bool,
     /// Stop this process with SIGSTOP at the N-th occurrence of a step; for drills and tests.
     #[arg(long, value_name = "STEP[:N]", hide = true)]
     stop_at: Option<StopPoint>,
     #[command(flatten)]
+    job_arguments: JobArguments,
+    #[command(flatten)]
     output: OutputArguments,
     #[command(flatten)]
     keys: Keys,
 }
 
+/// What [`Error::exit_code`] says of a stream that another worker holds.
+const BUSY: u8 = 3;
 /// What [`Error::exit_code`] says of a run that was asked to stop.
 const STOPPED: u8 = 5;
 
@@ -72,6 +79,7 @@ pub(super) fn usage_error() -> ExitCode {
 }
 
 async fn sync(arguments: Arguments, surroundings: &Surroundings) -> Result<Ending> {
+    arguments.job_arguments.log();
     let selected =
         surroundings.configuration()?.jobs(&arguments.selection.for_writing()?, &arguments.keys)?;
     for passed_over in &selected.passed_over {
@@ -130,8 +138,7 @@ impl Ending {
     /// The code that DataSurface's schedulers read, and the exit code they expect beside it.
     fn for_schedulers(self) -> (i8, u8) {
         match self.exit_code {
-            0 | STOPPED if self.more => (1, 0),
-            0 => (0, 0),
+            0 | BUSY | STOPPED => (i8::from(self.more), 0),
             _ => (-1, 1),
         }
     }
@@ -154,7 +161,9 @@ mod tests {
         assert_eq!(code(0, false), (0, 0));
         assert_eq!(code(0, true), (1, 0));
         assert_eq!(code(5, true), (1, 0), "stopped as asked: more to do");
-        for failed in [1, 2, 3, 4, 70] {
+        assert_eq!(code(3, false), (0, 0), "another worker is at it");
+        assert_eq!(code(3, true), (1, 0), "another worker is at it, and another stream has more");
+        for failed in [1, 2, 4, 70] {
             assert_eq!(code(failed, true), (-1, 1));
         }
     }

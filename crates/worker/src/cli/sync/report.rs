@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
+use super::BUSY;
 use crate::StreamName;
 use crate::cli::figures;
 use crate::cli::sheet::Sheet;
@@ -60,7 +61,8 @@ impl StreamReport {
         match &self.ran {
             Ran::Synced(outcome) => !outcome.caught_up,
             Ran::Helped(_) | Ran::Ingested(_) => false,
-            Ran::Failed { .. } => true,
+            // Whoever holds a stream goes on with it.
+            Ran::Failed(failure) => failure.exit_code != BUSY,
         }
     }
 }
@@ -166,7 +168,7 @@ mod tests {
     fn only_what_is_not_caught_up_has_more() {
         assert_eq!(
             reports().iter().map(StreamReport::has_more).collect::<Vec<_>>(),
-            [false, false, false, true, false, true]
+            [false, false, false, true, false, false]
         );
     }
 }
