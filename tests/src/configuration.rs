@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use milestream_core::stream::Stream;
 use milestream_simulation::configuration::{Configured, ConfiguredPlatform};
 use tempfile::TempDir;
 
@@ -15,6 +16,11 @@ pub struct Configuration {
 impl Configuration {
     /// Writes the directory; `settings` are lines for the `[defaults]` of `milestream.toml`.
     pub fn of(world: &World, settings: &str) -> Configuration {
+        Configuration::of_streams(world, vec![world.stream()], settings)
+    }
+
+    /// The same of other streams than the world's.
+    pub fn of_streams(world: &World, streams: Vec<Stream>, settings: &str) -> Configuration {
         let directory = tempfile::tempdir().expect("a directory");
         let platform = |(name, is_forensic, database): (&str, bool, &str)| ConfiguredPlatform {
             name: name.to_owned(),
@@ -26,7 +32,7 @@ impl Configuration {
         let platforms =
             [(PRIMARY, true, "primary"), ("Edge", false, "secondary"), ("Archive", true, "secondary")];
         let configured = Configured {
-            streams: vec![world.stream()],
+            streams,
             platforms: platforms.map(platform).to_vec(),
             primaries: vec![PRIMARY.to_owned()],
             user: world.server.superuser().to_owned(),

@@ -217,11 +217,12 @@ async fn failures_without_end_spend_the_retry_budget_and_the_next_run_goes_on() 
         At::every(Step::Landed, || async { milestream_worker::observer::Verdict::FailHere("always".into()) });
     let error = world.sync_with(&job, Until::CaughtUp, Arc::new(fail)).await.unwrap_err();
     assert!(matches!(error, Error::BudgetSpent { tries: 3, .. }), "{error}");
-    let reason = world.stream_state(&job, "halted_reason").await.unwrap();
+    let reason = world.stream_state(&job, "waiting_reason").await.unwrap();
     assert!(reason.contains("gave up after 3 tries"), "{reason}");
+    assert_eq!(world.stream_state(&job, "halted_reason").await, None, "it waits for nobody");
     world.sync(&job).await.unwrap();
     world.assert_holds(&job, 2).await;
-    assert_eq!(world.stream_state(&job, "halted_reason").await, None);
+    assert_eq!(world.stream_state(&job, "waiting_reason").await, None);
 }
 
 #[tokio::test]

@@ -24,6 +24,16 @@ impl StreamName {
         }
     }
 
+    /// The platform, as in the model.
+    pub(crate) fn platform(&self) -> &str {
+        &self.platform
+    }
+
+    /// The stream's key.
+    pub(crate) fn key(&self) -> String {
+        stream_key(&self.store, self.dataset.as_deref())
+    }
+
     /// The command line that does `what` to the stream, as a shell reads it: `milestream sync --platform Edge --store
     /// Flights`.
     pub fn command(&self, what: &str) -> String {
@@ -38,7 +48,7 @@ impl StreamName {
 
 impl fmt::Display for StreamName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.platform, stream_key(&self.store, self.dataset.as_deref()))
+        write!(f, "{} {}", self.platform, self.key())
     }
 }
 

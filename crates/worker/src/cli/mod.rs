@@ -3,7 +3,9 @@
 mod completions;
 #[cfg(feature = "demo")]
 mod demo;
+mod failure;
 mod figures;
+mod gravity;
 mod lint;
 mod logging;
 mod output;
@@ -13,6 +15,7 @@ mod progress;
 mod reset;
 mod resolve;
 mod selection;
+mod shared_session;
 mod sheet;
 mod signals;
 mod status;
@@ -152,10 +155,10 @@ async fn run(command: Command, surroundings: &Surroundings) -> ExitCode {
         Command::Demo(arguments) => demo::run(arguments).await.map(|()| ExitCode::SUCCESS),
         Command::Lint(arguments) => lint::run(&arguments, surroundings),
         Command::Resolve(arguments) => resolve::run(&arguments, surroundings).map(|()| ExitCode::SUCCESS),
-        Command::Plan(arguments) => plan::run(*arguments, surroundings).await.map(|()| ExitCode::SUCCESS),
+        Command::Plan(arguments) => plan::run(*arguments, surroundings).await,
         Command::Sync(arguments) => Ok(sync::run(*arguments, surroundings).await),
         Command::Reset(arguments) => reset::run(*arguments, surroundings).await,
-        Command::Status(arguments) => status::run(*arguments, surroundings).await.map(|()| ExitCode::SUCCESS),
+        Command::Status(arguments) => status::run(*arguments, surroundings).await,
         Command::Completions(arguments) => completions::run(&arguments).map(|()| ExitCode::SUCCESS),
     };
     done.unwrap_or_else(|error| {

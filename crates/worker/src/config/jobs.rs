@@ -44,6 +44,14 @@ impl StreamJob {
         }
     }
 
+    /// The platform's own merge store.
+    pub(crate) fn store(&self) -> &Arc<Endpoint> {
+        match self {
+            StreamJob::Sync(job) => &job.secondary,
+            StreamJob::Ingest(job) => &job.store,
+        }
+    }
+
     /// Key of the stream.
     pub fn stream_key(&self) -> String {
         match self {

@@ -33,6 +33,10 @@ pub struct Keys {
     /// How a stream that has no primary yet chooses among several; later it stays with the one it has.
     #[arg(long, env = "MILESTREAM_PRIMARY_CHOICE", value_name = "CHOICE")]
     pub primary_choice: Option<PrimaryChoice>,
+    /// Time zone in which the primary writes the times of its batches, such as Europe/Brussels. Without it the age of a batch
+    /// is known where the primary has track_commit_timestamp = on or its batches name their zone, as Milestream's do.
+    #[arg(long, env = "MILESTREAM_PRIMARY_TIMEZONE", value_name = "ZONE")]
+    pub primary_timezone: Option<String>,
 
     /// Chunks of a stream that are copied side by side, each over two connections.
     #[arg(long, env = "MILESTREAM_PARALLELISM", value_name = "N")]
@@ -161,7 +165,7 @@ impl Keys {
                 seed_strategy
                 increment_strategy verify_seed
                 max_rows_per_sync max_delete_fraction interchange maintenance_work_mem hash
-                max_rate pause_replication_lag pause_active_sessions retry_tries
+                primary_timezone max_rate pause_replication_lag pause_active_sessions retry_tries
                 retry_window retry_pause_min retry_pause_max lease connect_timeout lock_timeout
                 statement_timeout silence_timeout tls tls_root_cert secrets_dir on_reset on_pruned
                 on_primary_down schema_policy;

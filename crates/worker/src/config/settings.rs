@@ -164,6 +164,7 @@ fn tuning(keys: &Keys) -> Tuning {
         statement_timeout: time(keys.statement_timeout, default.statement_timeout),
         silence_timeout: time(keys.silence_timeout, default.silence_timeout),
         maintenance_work_mem: keys.maintenance_work_mem.clone().unwrap_or(default.maintenance_work_mem),
+        primary_timezone: keys.primary_timezone.clone(),
         max_rate: keys.max_rate,
         pause_replication_lag: keys.pause_replication_lag.map(Size::bytes),
         pause_active_sessions: keys.pause_active_sessions,

@@ -60,7 +60,7 @@ impl Error {
     /// asked, 70 a bug.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Error::Setup { .. } => 2,
+            Error::Setup { .. } | Error::Refused { .. } => 2,
             Error::BudgetSpent { .. } => 4,
             error => match error.class() {
                 Class::Blocked | Class::Replan => 1,

@@ -61,6 +61,17 @@ impl Endpoint {
         }
     }
 
+    /// Whether the same login to the same database is meant, whatever its role.
+    pub(crate) fn is_same_login(&self, other: &Endpoint) -> bool {
+        let place = |endpoint: &'_ Endpoint| {
+            (endpoint.host.clone(), endpoint.port, endpoint.database.clone(), endpoint.user.clone())
+        };
+        let checked = |endpoint: &Endpoint| (endpoint.tls, endpoint.tls_root_cert.clone());
+        place(self) == place(other)
+            && checked(self) == checked(other)
+            && self.password.expose_secret() == other.password.expose_secret()
+    }
+
     /// Whether connections are encrypted: no mode leaves that to the server.
     pub(crate) fn uses_tls(&self) -> bool {
         !matches!(self.ssl_mode(), PgSslMode::Disable)

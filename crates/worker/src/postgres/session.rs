@@ -17,9 +17,10 @@ use crate::error::{Error, Result, sqlstate};
 /// Settings that change text, order, visibility or waiting; pinned so that both servers answer alike.
 ///
 /// `row_security = off` turns a policy that would hide rows without a word into an error.
-const PINNED: [(&str, &str); 14] = [
+const PINNED: [(&str, &str); 15] = [
     ("datestyle", "ISO"),
     ("intervalstyle", "postgres"),
+    ("timezone", "UTC"),
     ("bytea_output", "hex"),
     ("lc_monetary", "C"),
     ("standard_conforming_strings", "on"),

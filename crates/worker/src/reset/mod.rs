@@ -20,6 +20,7 @@ use crate::sync::Job;
 use crate::sync::ground::{Charge, Ground};
 use crate::sync::helpers;
 use crate::sync::leading::Leadership;
+use crate::sync::peers::Peer;
 use crate::tables::lease::Lease;
 
 /// What is asked for.
@@ -37,7 +38,7 @@ pub struct Order {
 /// `Busy` when another worker leads the stream; those of the secondary.
 pub async fn of_secondary(job: Arc<Job>, order: Order, observer: Arc<dyn Observer>) -> Result<Reset> {
     job.check_names()?;
-    carry_out(&Ground::of(job, observer, CancellationToken::new()), order).await
+    carry_out(&Ground::of(job, observer, CancellationToken::new(), Peer::alone()), order).await
 }
 
 /// Resets a stream that is read from its source.
@@ -55,7 +56,7 @@ pub async fn of_primary(job: Arc<IngestJob>, order: Order, observer: Arc<dyn Obs
             "sync it: every batch compares the whole source with the merge tables",
         ));
     }
-    carry_out(&ingest::ground(job, observer, CancellationToken::new()), order).await
+    carry_out(&ingest::ground(job, observer, CancellationToken::new(), Peer::alone()), order).await
 }
 
 async fn carry_out<J: Charge>(ground: &Ground<J>, order: Order) -> Result<Reset> {

@@ -56,7 +56,7 @@ pub enum PrimaryChoice {
     First,
     /// Streams are spread over the candidates by their keys.
     Spread,
-    /// The candidate whose newest committed batch is youngest.
+    /// The candidate whose newest committed batch is youngest; where its age is not known, the first that answers.
     LeastLag,
 }
 
@@ -149,6 +149,8 @@ pub struct Tuning {
     pub silence_timeout: Duration,
     /// `maintenance_work_mem` while indexes are built.
     pub maintenance_work_mem: String,
+    /// Time zone in which the primary writes the times of its batches; `None` where nobody said.
+    pub primary_timezone: Option<String>,
     /// Megabytes (10^6 bytes) a second that all copies of a sync together read; `None` for as fast as they can.
     pub max_rate: Option<f64>,
     /// Bytes that a replica of the database that is read may be behind before copies pause.
@@ -179,6 +181,7 @@ impl Default for Tuning {
             statement_timeout: Duration::from_secs(3600),
             silence_timeout: Duration::from_secs(300),
             maintenance_work_mem: "256MB".into(),
+            primary_timezone: None,
             max_rate: None,
             pause_replication_lag: None,
             pause_active_sessions: None,

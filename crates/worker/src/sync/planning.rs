@@ -20,6 +20,7 @@ use crate::postgres::fields::Fields;
 use crate::postgres::read::{Expectation, Relation, metrics_table};
 use crate::postgres::sql::ident;
 use crate::schema::{self, Difference};
+use crate::tables::batch_age;
 use crate::tables::batches;
 use crate::tables::chunks::PlannedChunk;
 use crate::tables::layout;
@@ -53,9 +54,17 @@ pub(crate) struct Draft {
 
 /// Chooses the stream's primary: the one it has, or one of the candidates.
 pub(crate) async fn choose_upstream<'a>(job: &'a Job, row: &StreamRow) -> Result<&'a Upstream> {
+    match settled_upstream(job, row)? {
+        Some(upstream) => Ok(upstream),
+        None => least_lag(job).await,
+    }
+}
+
+/// The stream's primary; `None` as long as the candidates would have to be asked which of them it is.
+pub(crate) fn settled_upstream<'a>(job: &'a Job, row: &StreamRow) -> Result<Option<&'a Upstream>> {
     let primary = row.flight.as_ref().map(|flight| &flight.primary).or(row.primary.as_ref());
     if let Some(primary) = primary {
-        return job.upstream(primary);
+        return job.upstream(primary).map(Some);
     }
     let first = job.upstreams.first().ok_or_else(|| {
         Error::setup(
@@ -64,41 +73,55 @@ pub(crate) async fn choose_upstream<'a>(job: &'a Job, row: &StreamRow) -> Result
         )
     })?;
     match job.primary_choice {
-        PrimaryChoice::First => Ok(first),
+        PrimaryChoice::First => Ok(Some(first)),
         PrimaryChoice::Spread => {
             let hash = job
                 .stream_key()
                 .bytes()
                 .fold(5381_usize, |hash, byte| hash.wrapping_mul(33) ^ usize::from(byte));
-            Ok(&job.upstreams[hash % job.upstreams.len()])
+            Ok(Some(&job.upstreams[hash % job.upstreams.len()]))
         }
-        PrimaryChoice::LeastLag => least_lag(job).await,
+        PrimaryChoice::LeastLag => Ok(None),
     }
 }
 
+/// The candidate whose newest batch is youngest. Ages that are not known cannot be compared, nor can the ids of two
+/// primaries: then it is the first that answers and has a batch.
 async fn least_lag(job: &Job) -> Result<&Upstream> {
-    let mut best: Option<(f64, &Upstream)> = None;
-    let mut unreachable = None;
+    let (mut answered, mut unreachable) = (Vec::new(), None);
     for upstream in &job.upstreams {
-        match age_of_newest(job, upstream).await {
-            Ok(Some(age)) if best.is_none_or(|(least, _)| age < least) => best = Some((age, upstream)),
-            Ok(_) => {}
+        match newest(job, upstream).await {
+            Ok(Some(newest)) => answered.push((newest.age_seconds, upstream)),
+            Ok(None) => {}
             Err(error) => unreachable = Some(error),
         }
     }
-    match (best, unreachable) {
+    let ages: Option<Vec<f64>> = answered.iter().map(|(age, _)| *age).collect();
+    let youngest = ages.and_then(|ages| (0..ages.len()).min_by(|a, b| ages[*a].total_cmp(&ages[*b])));
+    match (answered.get(youngest.unwrap_or(0)), unreachable) {
         (Some((_, upstream)), _) => Ok(upstream),
         (None, Some(error)) => Err(error),
         (None, None) => Ok(&job.upstreams[0]),
     }
 }
 
-async fn age_of_newest(job: &Job, upstream: &Upstream) -> Result<Option<f64>> {
+/// The newest batch of a primary that might be chosen.
+struct Newest {
+    age_seconds: Option<f64>,
+}
+
+async fn newest(job: &Job, upstream: &Upstream) -> Result<Option<Newest>> {
     let mut session =
         Session::connect_reader(&upstream.endpoint, "choosing a primary", job.primary_patience()).await?;
-    let metrics = metrics_table(&upstream.platform);
-    let (_, batches) =
-        primary_batches::committed(&mut session, &metrics, &job.stream_key(), BatchesFrom::Newest).await?;
+    let stream = job.stream_key();
+    let newest = match newest_batch(&mut session, upstream, &stream).await? {
+        None => None,
+        Some(batch) => {
+            let (metrics, zone) = (metrics_table(&upstream.platform), job.tuning.primary_timezone.as_deref());
+            let age_seconds = batch_age::of_batch(&mut session, &metrics, &stream, batch.0, zone).await?;
+            Some(Newest { age_seconds })
+        }
+    };
     session.close().await;
     Ok(newest)
 }
@@ -156,9 +179,10 @@ pub(crate) async fn decide(
         },
         Some(watermark) => {
             check_watermark(primary, row, watermark, &batches)?;
+            let is_behind = batches.is_empty();
             match Target::increment(watermark, batches, job.tuning.max_rows_per_sync) {
                 Some(target) => target,
-                None => return Ok(Decision::Nothing { why: format!("batch {watermark} is the newest") }),
+                None => return Ok(Decision::Nothing { why: nothing_newer(primary, watermark, is_behind) }),
             }
         }
     };
@@ -171,6 +195,14 @@ pub(crate) async fn decide(
     draft(job, upstream, primary, secondary, system, metrics, target, pairs, &tables, former)
         .await
         .map(Decision::Sync)
+}
+
+/// Why there is no increment. A primary without the watermark's batch is a standby: another would have been reset.
+fn nothing_newer(primary: &Session, watermark: PrimaryBatch, is_behind: bool) -> String {
+    if is_behind {
+        return format!("{} is a standby that has not replayed batch {watermark} yet", primary.endpoint);
+    }
+    format!("batch {watermark} is the newest")
 }
 
 /// The watermark stands for the datasets that the stream had then, and the primary's counts for those it has. One that
@@ -232,7 +264,10 @@ pub(crate) fn compare_encodings(primary: &Session, secondary: &Session) -> Resul
 }
 
 /// The watermark's batch must be what it was when the secondary took it over.
-fn check_watermark(
+///
+/// # Errors
+/// `PrimaryReset`.
+pub(crate) fn check_watermark(
     primary: &Session,
     row: &StreamRow,
     watermark: PrimaryBatch,

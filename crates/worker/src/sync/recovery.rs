@@ -1,4 +1,4 @@
-//! What follows an error: another try after a pause, or a halt whose reason `status` shows.
+//! What follows an error: another try after a pause, or a standstill whose reason `status` shows.
 
 use super::ground::{Charge, Ground};
 use super::retry::Budget;
@@ -6,7 +6,7 @@ use crate::error::{Class, Error, Result};
 use crate::observer::NoticeKind;
 use crate::postgres::Session;
 use crate::tables::lease::Lease;
-use crate::tables::streams;
+use crate::tables::streams::{self, Standstill};
 
 /// Waits until the next try is due. `progress_before` is what [`Budget::progress`] said before the try that failed,
 /// `led` the lease under which the worker led last, if it ever did.
@@ -22,7 +22,7 @@ pub(crate) async fn recover<J: Charge>(
 ) -> Result<()> {
     if error.class() != Class::Transient {
         if matches!(error.class(), Class::Blocked | Class::Bug) {
-            record_halt(ground, led, &error).await;
+            record(ground, led, &error, Standstill::Halted).await;
         }
         return Err(error);
     }
@@ -32,7 +32,8 @@ pub(crate) async fn recover<J: Charge>(
     let pause = match budget.spend(error) {
         Ok(pause) => pause,
         Err(spent) => {
-            record_halt(ground, led, &spent).await;
+            // Whatever was tried so often heals by itself, or was not the stream's to mend.
+            record(ground, led, &spent, Standstill::Waiting).await;
             return Err(spent);
         }
     };
@@ -46,15 +47,21 @@ pub(crate) async fn recover<J: Charge>(
 
 /// Leaves the reason where `status` finds it; a store that cannot be reached keeps the reason from us too. Whoever
 /// never led, or was overtaken since, has no say in why the stream stands.
-async fn record_halt<J: Charge>(ground: &Ground<J>, led: Option<&Lease>, error: &Error) {
+async fn record<J: Charge>(
+    ground: &Ground<J>,
+    led: Option<&Lease>,
+    error: &Error,
+    standstill: impl FnOnce(String) -> Standstill,
+) {
     let Some(lease) = led else { return };
     let job = &ground.job;
     let patience = job.tuning().reading_patience();
     let Ok(mut session) = Session::connect(job.store(), "halt", patience).await else { return };
-    let reason = format!("{error}. What to do: {}", error.advice_for(&ground.stream_name()));
-    let halted = streams::halt(&mut session, &ground.tables, &ground.stream, lease.token(), &reason).await;
-    if let Err(unrecorded) = halted {
-        tracing::debug!(%unrecorded, "the reason of a halt could not be recorded");
+    let why = standstill(format!("{error}. What to do: {}", error.advice_for(&ground.stream_name())));
+    let (tables, stream) = (&ground.tables, &ground.stream);
+    let recorded = streams::stand_still(&mut session, tables, stream, lease.token(), &why).await;
+    if let Err(unrecorded) = recorded {
+        tracing::debug!(%unrecorded, "why the stream stands could not be recorded");
     }
     session.close().await;
 }

@@ -144,5 +144,6 @@ pub(crate) fn state(ground: &Ground, flight: &Flight, rows: u64) -> BatchState {
         is_seed_phase: flight.is_seed(),
         seed_offset: if flight.is_seed() { rows } else { 0 },
         seed_chunk_size: ground.job.tuning.seed_chunk_rows,
+        ..BatchState::default()
     }
 }

@@ -10,6 +10,11 @@ use milestream_core::milestone::{LocalBatch, PrimaryBatch};
 /// `batch_metrics.state` is a varchar(2048).
 const STATE_CHARS_MAX: usize = 2048;
 
+/// The time zone in which batches of ours have their times, which the column cannot say and their state does.
+const TIME_ZONE: &str = "UTC";
+/// SQL for the time at which it is asked.
+const NOW: &str = "clock_timestamp() at time zone 'UTC'";
+
 /// The id the stream's next batch has: the counter's successor, or the counter's own batch when that one was
 /// never committed and is run again under its id.
 pub(crate) async fn next_local(
@@ -66,8 +71,6 @@ pub(crate) struct NewestBatch {
     pub(crate) inserted: Option<i64>,
     pub(crate) updated: Option<i64>,
     pub(crate) deleted: Option<i64>,
-    /// Seconds since it ended, or since it began where it has not ended, by the server's clock.
-    pub(crate) age_seconds: f64,
 }
 
 /// Reads the newest batch; a platform that never ran has none, and no table of them.
@@ -81,8 +84,7 @@ pub(crate) async fn newest(
     }
     let question = format!(
         "select m.batch_id::text, coalesce(m.batch_status::text, ''), (o.fields ->> 'records_inserted')::numeric::int8, \
-         (o.fields ->> 'records_updated')::numeric::int8, (o.fields ->> 'records_deleted')::numeric::int8, \
-         coalesce(greatest(extract(epoch from localtimestamp - coalesce(m.batch_end_time, m.batch_start_time)), 0), 0)::float8 \
+         (o.fields ->> 'records_updated')::numeric::int8, (o.fields ->> 'records_deleted')::numeric::int8 \
          from {} where m.key = $1 order by m.batch_id desc limit 1",
         layout::rows(&tables.batch_metrics)
     );
@@ -94,7 +96,6 @@ pub(crate) async fn newest(
         inserted: row.field(2)?,
         updated: row.field(3)?,
         deleted: row.field(4)?,
-        age_seconds: row.field(5)?,
     }))
 }
 
@@ -125,8 +126,8 @@ pub(crate) async fn start(
         .run("setting the batch counter", sqlx::query(assembled(count)).bind(stream).bind(batch.0))
         .await?;
     let insert = format!(
-        "insert into {} (key, batch_id, batch_start_time, batch_status, state) values ($1, $2, localtimestamp, 'started', {state}) \
-         on conflict (key, batch_id) do update set batch_start_time = localtimestamp, batch_end_time = null, \
+        "insert into {} (key, batch_id, batch_start_time, batch_status, state) values ($1, $2, {NOW}, 'started', {state}) \
+         on conflict (key, batch_id) do update set batch_start_time = {NOW}, batch_end_time = null, \
          batch_status = 'started', state = {state}, records_inserted = null, records_updated = null, \
          records_deleted = null, total_records = null where {}.batch_status <> 'committed'",
         tables.batch_metrics,
@@ -214,7 +215,7 @@ pub(crate) async fn commit(
     state: &str,
 ) -> Result<()> {
     let update = format!(
-        "update {} set batch_status = 'committed', batch_end_time = clock_timestamp() at time zone current_setting('timezone'), \
+        "update {} set batch_status = 'committed', batch_end_time = {NOW}, \
          records_inserted = $3, records_updated = $4, records_deleted = $5, total_records = $6, state = {} \
          where key = $1 and batch_id = $2 and batch_status = 'ingested'",
         tables.batch_metrics,
@@ -259,6 +260,17 @@ pub(crate) struct BatchState {
     pub(crate) is_seed_phase: bool,
     pub(crate) seed_offset: u64,
     pub(crate) seed_chunk_size: u64,
+    pub(crate) time_zone: TimeZone,
+}
+
+/// Names the zone of a batch's times.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct TimeZone;
+
+impl serde::Serialize for TimeZone {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        serializer.serialize_str(TIME_ZONE)
+    }
 }
 
 /// DataSurface's own part of the state.

@@ -47,6 +47,8 @@ fn versions(tables: &ControlTables) -> Vec<String> {
         format!("alter table {} add column backend jsonb;", tables.sync_chunk),
         // What readers see of a stream that a person asked to seed again.
         format!("alter table {} add column reseeding jsonb;", tables.sync_stream),
+        // Why a stream stands that goes on by itself at the next sync.
+        format!("alter table {} add column waiting_reason text;", tables.sync_stream),
     ]
 }
 

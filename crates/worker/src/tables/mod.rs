@@ -1,5 +1,6 @@
 //! The control tables of a platform: DataSurface's own two, and Milestream's three beside them.
 
+pub(crate) mod batch_age;
 pub(crate) mod batches;
 pub(crate) mod chunks;
 pub(crate) mod findings;

@@ -28,8 +28,6 @@ pub(crate) struct CommittedBatch {
     pub(crate) fingerprint: String,
     /// The datasets it counted; empty where its state does not say.
     pub(crate) datasets: Vec<String>,
-    /// Seconds since it was committed, by the server's clock.
-    pub(crate) age_seconds: f64,
 }
 
 impl CommittedBatch {
@@ -40,8 +38,7 @@ impl CommittedBatch {
             opened: row.field(1)?,
             closed: row.field(2)?,
             fingerprint: row.field(3)?,
-            age_seconds: row.field(4)?,
-            datasets: datasets(row.field(5)?),
+            datasets: datasets(row.field(4)?),
         })
     }
 
@@ -125,11 +122,8 @@ fn question(metrics_table: &str, stream: &str, from: BatchesFrom) -> String {
         BatchesFrom::Batch(batch) => batch.to_string(),
         BatchesFrom::Newest => format!("(select max(m.batch_id) from {metrics_table} m where {of_stream})"),
     };
-    // batch_end_time has no zone: DataSurface writes local time, so only its distance to the newest start is kept
-    // from going below zero.
     format!(
-        "select m.batch_id::text, {INSERTED}, {UPDATED} + {DELETED}, {FINGERPRINT}, \
-         coalesce(greatest(extract(epoch from localtimestamp - m.batch_end_time), 0), 0)::float8, {DATASETS} \
+        "select m.batch_id::text, {INSERTED}, {UPDATED} + {DELETED}, {FINGERPRINT}, {DATASETS} \
          from {} where {of_stream} and m.batch_id >= {first} order by m.batch_id",
         layout::rows(metrics_table)
     )

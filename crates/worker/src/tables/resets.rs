@@ -91,7 +91,7 @@ pub(crate) fn forget_chunks(tables: &ControlTables, stream: &str) -> String {
 /// Ends the flight, and whatever halted it. A stream that holds nothing yet may choose its primary anew.
 pub(crate) fn end_flight(tables: &ControlTables, stream: &str) -> String {
     format!(
-        "update {} set phase = 'idle', flight = null, halted_reason = null, \
+        "update {} set phase = 'idle', flight = null, halted_reason = null, waiting_reason = null, \
          primary_platform = case when last_synced_primary_batch is not null then primary_platform end, \
          updated_at = now() where stream_key = {}",
         tables.sync_stream,
@@ -105,7 +105,7 @@ pub(crate) fn seed_anew(tables: &ControlTables, stream: &str, reseeding: &Reseed
         .map_err(|error| Error::invariant("a seed that was asked for", error.to_string()))?;
     Ok(format!(
         "update {} set last_synced_primary_batch = null, primary_identity = null, primary_platform = null, \
-         schema_versions = null, halted_reason = null, reseeding = {}::jsonb, updated_at = now() where stream_key = {}",
+         schema_versions = null, halted_reason = null, waiting_reason = null, reseeding = {}::jsonb, updated_at = now() where stream_key = {}",
         tables.sync_stream,
         literal(&reseeding),
         literal(stream)

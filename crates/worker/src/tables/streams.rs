@@ -93,7 +93,10 @@ pub(crate) struct StreamRow {
     pub(crate) lease_owner: Option<String>,
     pub(crate) lease_until: Option<String>,
     pub(crate) lease_token: i64,
+    /// Why it waits for a person.
     pub(crate) halted_reason: Option<String>,
+    /// Why the last sync gave up, where the next goes on by itself.
+    pub(crate) waiting_reason: Option<String>,
     /// The datasets that the stream had at its watermark, each with its columns' digest.
     pub(crate) schema_versions: Option<SchemaVersions>,
     /// What readers see while the stream is seeded again.
@@ -107,7 +110,7 @@ pub(crate) async fn load(session: &mut Session, tables: &ControlTables, stream: 
         "select primary_platform, primary_identity::text, last_synced_primary_batch, flight::text, generation, \
          case when lease_expires_at > clock_timestamp() then lease_owner end, \
          date_trunc('second', lease_expires_at)::text, halted_reason, schema_versions::text, lease_token, \
-         (to_jsonb(s) -> 'reseeding')::text from {} s where stream_key = $1",
+         (to_jsonb(s) -> 'reseeding')::text, to_jsonb(s) ->> 'waiting_reason' from {} s where stream_key = $1",
         tables.sync_stream
     );
     let query = sqlx::query(assembled(question)).bind(stream);
@@ -125,7 +128,9 @@ pub(crate) async fn load(session: &mut Session, tables: &ControlTables, stream: 
         halted_reason: row.field(7)?,
         schema_versions: parse(tables, row.field(8)?)?,
         lease_token: row.field(9)?,
+        // Tables of an older build have no such columns until somebody leads.
         reseeding: parse::<Option<Reseeding>>(tables, row.field(10)?)?.flatten(),
+        waiting_reason: row.field(11)?,
     })
 }
 
@@ -222,23 +227,37 @@ pub(crate) async fn forget_plans(session: &mut Session, tables: &ControlTables, 
     session.run("giving up a seed", sqlx::query(assembled(update)).bind(stream)).await.map(|_| ())
 }
 
-/// Records why a stream halted, for `status`; nothing once another worker has led since `token` did.
-pub(crate) async fn halt(
+/// Why a stream stands, for `status`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Standstill {
+    /// A person has to act first.
+    Halted(String),
+    /// The next sync goes on by itself.
+    Waiting(String),
+}
+
+/// Records why a stream stands; nothing once another worker has led since `token` did.
+pub(crate) async fn stand_still(
     session: &mut Session,
     tables: &ControlTables,
     stream: &str,
     token: i64,
-    reason: &str,
+    why: &Standstill,
 ) -> Result<()> {
+    let (halted, waiting) = match why {
+        Standstill::Halted(reason) => (Some(reason), None),
+        Standstill::Waiting(reason) => (None, Some(reason)),
+    };
     let update = format!(
-        "update {} set halted_reason = $3, updated_at = now() where stream_key = $1 and lease_token = $2",
+        "update {} set halted_reason = $3, waiting_reason = $4, updated_at = now() \
+         where stream_key = $1 and lease_token = $2",
         tables.sync_stream
     );
-    let query = sqlx::query(assembled(update)).bind(stream).bind(token).bind(reason);
-    session.run("recording why the stream halted", query).await.map(|_| ())
+    let query = sqlx::query(assembled(update)).bind(stream).bind(token).bind(halted).bind(waiting);
+    session.run("recording why the stream stands", query).await.map(|_| ())
 }
 
-/// Forgets why a stream halted once it goes on under `token`.
+/// Forgets why a stream stood once it goes on under `token`.
 pub(crate) async fn go_on(
     session: &mut Session,
     tables: &ControlTables,
@@ -246,7 +265,8 @@ pub(crate) async fn go_on(
     token: i64,
 ) -> Result<()> {
     let update = format!(
-        "update {} set halted_reason = null where stream_key = $1 and lease_token = $2 and halted_reason is not null",
+        "update {} set halted_reason = null, waiting_reason = null where stream_key = $1 and lease_token = $2 \
+         and (halted_reason is not null or waiting_reason is not null)",
         tables.sync_stream
     );
     let query = sqlx::query(assembled(update)).bind(stream).bind(token);

@@ -3,6 +3,7 @@
 use milestream_core::milestone::{LocalBatch, PrimaryBatch};
 use serde::Serialize;
 
+use crate::cli::failure::Failure;
 use crate::schema::Difference;
 
 /// One stream of one platform.
@@ -30,7 +31,21 @@ pub(super) enum Next {
     /// Halt before anything is written: the tables do not go together.
     Differences { primary: String, differences: Vec<Difference> },
     /// Fail.
-    Fail { error: String, advice: String },
+    Fail(Failure),
+}
+
+/// What [`crate::Error::exit_code`] says of a stream that would wait for a person.
+const WOULD_HALT: u8 = 1;
+
+impl StreamPlan {
+    /// What the stream adds to the exit code: with what its sync would end, had it to end now.
+    pub(super) fn exit_code(&self) -> u8 {
+        match &self.next {
+            Next::Sync(_) | Next::Nothing { .. } | Next::Ingest { .. } => 0,
+            Next::Differences { .. } => WOULD_HALT,
+            Next::Fail(failure) => failure.exit_code,
+        }
+    }
 }
 
 /// A sync.

@@ -1,47 +1,130 @@
 //! Asks both databases what the next run of a stream would be.
 
+use std::sync::Arc;
+
+use futures_util::{StreamExt, stream};
+
 use super::forecast::{Next, NextSync, StreamPlan};
+use crate::StreamName;
+use crate::cli::failure::Failure;
+use crate::cli::shared_session::{DATABASES_MAX, SharedSession, by_database};
 use crate::config::StreamJob;
 use crate::error::{Error, Result};
 use crate::ingest::IngestJob;
-use crate::postgres::Session;
+use crate::postgres::{Endpoint, Session};
 use crate::sync::planning::{self, Decision, Draft};
 use crate::sync::{Job, Upstream};
 use crate::tables::streams::{Flight, StreamRow};
 use crate::tables::{batches, chunks, migrations, streams};
 
-/// What the next run of a stream would do; an error is a forecast like any other.
-pub(in crate::cli) async fn inquire(job: &StreamJob) -> StreamPlan {
-    let next = match job {
-        StreamJob::Sync(job) => next_sync(job).await,
-        StreamJob::Ingest(job) => next_ingestion(job).await,
-    };
-    let next = next.unwrap_or_else(|error| Next::Fail {
-        error: error.to_string(),
-        advice: error.advice_for(&job.name()),
+/// What the next run of each stream would do; an error is a forecast like any other. The streams of one store are asked
+/// about one after the other, over one session to it and one to each database that they read.
+pub(in crate::cli) async fn inquire(jobs: &[StreamJob]) -> Vec<StreamPlan> {
+    let numbered = jobs.iter().enumerate().map(|(at, job)| (job.store(), (at, job)));
+    let stores = by_database(numbered).into_iter().map(async |(_, jobs)| {
+        let (mut desk, mut plans) = (Desk::default(), Vec::new());
+        for (at, job) in jobs {
+            let next = Box::pin(desk.next(job)).await.unwrap_or_else(Next::Fail);
+            let (platform, stream) = (job.platform().to_owned(), job.stream_key());
+            plans.push((at, StreamPlan { platform, stream, next }));
+        }
+        desk.close().await;
+        plans
     });
-    StreamPlan { platform: job.platform().to_owned(), stream: job.stream_key(), next }
+    let (mut inquired, mut plans) = (stream::iter(stores).buffer_unordered(DATABASES_MAX), Vec::new());
+    while let Some(of_store) = inquired.next().await {
+        plans.extend(of_store);
+    }
+    plans.sort_by_key(|(at, _)| *at);
+    plans.into_iter().map(|(_, plan)| plan).collect()
 }
 
-async fn next_sync(job: &Job) -> Result<Next> {
-    let mut secondary =
-        Session::connect_reader(&job.secondary, "plan", job.tuning.reading_patience()).await?;
+/// The sessions over which one store's streams are asked about.
+struct Desk {
+    store: SharedSession,
+    /// Of the databases that the streams read.
+    read: Vec<(Arc<Endpoint>, SharedSession)>,
+}
+
+impl Default for Desk {
+    fn default() -> Desk {
+        Desk { store: SharedSession::new("plan"), read: Vec::new() }
+    }
+}
+
+impl Desk {
+    async fn next(&mut self, job: &StreamJob) -> Result<Next, Failure> {
+        let next = match job {
+            StreamJob::Sync(job) => self.next_sync(job).await,
+            StreamJob::Ingest(job) => self.next_ingestion(job).await,
+        };
+        if next.is_err() {
+            // Nobody knows which of them met the error, nor in what state.
+            let all = std::iter::once(&mut self.store).chain(self.read.iter_mut().map(|(_, read)| read));
+            all.for_each(SharedSession::drop_session);
+        }
+        next
+    }
+
+    async fn next_sync(&mut self, job: &Job) -> Result<Next, Failure> {
+        let (name, patience) = (StreamName::of(&job.platform, &job.stream), job.tuning.reading_patience());
+        let failure = |error: Error| Failure::of(&error, &name);
+        let secondary = self.store.open(&job.secondary, patience).await?;
+        let row = row(secondary, job).await.map_err(failure)?;
+        let upstream = planning::choose_upstream(job, &row).await.map_err(failure)?;
+        let primary =
+            of_database(&mut self.read, &upstream.endpoint).open(&upstream.endpoint, patience).await?;
+        let next = match &row.flight {
+            Some(flight) => resumed(job, flight, row.generation, secondary).await,
+            None => decided(job, upstream, primary, secondary, &row).await,
+        };
+        next.map_err(failure)
+    }
+
+    async fn next_ingestion(&mut self, job: &IngestJob) -> Result<Next, Failure> {
+        let (name, patience) = (StreamName::of(&job.platform, &job.stream), job.tuning.reading_patience());
+        let store = self.store.open(&job.store, patience).await?;
+        let next = ingestion(store, job).await.map_err(|error| Failure::of(&error, &name))?;
+        of_database(&mut self.read, &job.source).open(&job.source, patience).await?;
+        Ok(next)
+    }
+
+    async fn close(self) {
+        self.store.close().await;
+        for (_, read) in self.read {
+            read.close().await;
+        }
+    }
+}
+
+/// The stream's row; the default one before the platform has control tables.
+async fn row(secondary: &mut Session, job: &Job) -> Result<StreamRow> {
     let tables = job.tables();
-    let row = if migrations::are_there(&mut secondary, &tables).await? {
-        streams::load(&mut secondary, &tables, &job.stream_key()).await?
-    } else {
-        StreamRow::default()
-    };
-    let upstream = planning::choose_upstream(job, &row).await?;
-    let mut primary =
-        Session::connect_reader(&upstream.endpoint, "plan", job.tuning.reading_patience()).await?;
-    let next = match &row.flight {
-        Some(flight) => resumed(job, flight, row.generation, &mut secondary).await,
-        None => decided(job, upstream, &mut primary, &mut secondary, &row).await,
-    };
-    primary.close().await;
-    secondary.close().await;
-    next
+    match migrations::are_there(secondary, &tables).await? {
+        true => streams::load(secondary, &tables, &job.stream_key()).await,
+        false => Ok(StreamRow::default()),
+    }
+}
+
+async fn ingestion(store: &mut Session, job: &IngestJob) -> Result<Next> {
+    let (tables, stream) = (job.tables(), job.stream_key());
+    let batch = batches::next_local(store, &tables, &stream).await?;
+    let newest = batches::newest(store, &tables, &stream).await?;
+    let runs_again = newest.is_some_and(|newest| newest.batch == batch);
+    Ok(Next::Ingest { source: job.source.to_string(), batch, runs_again })
+}
+
+/// The session of a database that is read.
+fn of_database<'a>(
+    sessions: &'a mut Vec<(Arc<Endpoint>, SharedSession)>,
+    endpoint: &Arc<Endpoint>,
+) -> &'a mut SharedSession {
+    let known = sessions.iter().position(|(known, _)| known.is_same_login(endpoint));
+    let at = known.unwrap_or_else(|| {
+        sessions.push((Arc::clone(endpoint), SharedSession::new("plan")));
+        sessions.len() - 1
+    });
+    &mut sessions[at].1
 }
 
 async fn resumed(job: &Job, flight: &Flight, generation: i32, secondary: &mut Session) -> Result<Next> {
@@ -103,15 +186,4 @@ fn of_draft(draft: &Draft) -> NextSync {
         missing_indexes: draft.missing_indexes.clone(),
         ..of_flight(&draft.flight)
     }
-}
-
-async fn next_ingestion(job: &IngestJob) -> Result<Next> {
-    let (tables, stream) = (job.tables(), job.stream_key());
-    let mut store = Session::connect_reader(&job.store, "plan", job.tuning.reading_patience()).await?;
-    let batch = batches::next_local(&mut store, &tables, &stream).await?;
-    let newest = batches::newest(&mut store, &tables, &stream).await?;
-    let runs_again = newest.is_some_and(|newest| newest.batch == batch);
-    store.close().await;
-    Session::connect_reader(&job.source, "plan", job.tuning.reading_patience()).await?.close().await;
-    Ok(Next::Ingest { source: job.source.to_string(), batch, runs_again })
 }

@@ -4,10 +4,12 @@ mod forecast;
 mod inquiry;
 mod render;
 
+use std::process::ExitCode;
+
 use clap::Args;
-use futures_util::future::join_all;
 
 use super::Surroundings;
+use super::gravity::gravest;
 use super::output::OutputArguments;
 use super::selection::SelectionArguments;
 use crate::config::Keys;
@@ -24,8 +26,9 @@ pub(super) struct Arguments {
     keys: Keys,
 }
 
-pub(super) async fn run(arguments: Arguments, surroundings: &Surroundings) -> Result<()> {
+pub(super) async fn run(arguments: Arguments, surroundings: &Surroundings) -> Result<ExitCode> {
     let jobs = surroundings.jobs(&arguments.selection, &arguments.keys)?;
-    let plans = join_all(jobs.iter().map(inquiry::inquire)).await;
-    arguments.output.write(&plans, || render::text(&plans))
+    let plans = inquiry::inquire(&jobs).await;
+    arguments.output.write(&plans, || render::text(&plans))?;
+    Ok(ExitCode::from(gravest(plans.iter().map(forecast::StreamPlan::exit_code))))
 }

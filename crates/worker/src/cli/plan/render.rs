@@ -1,6 +1,7 @@
 //! `plan` as text: a paragraph for each stream.
 
 use super::forecast::{Next, NextSync, StreamPlan};
+use crate::cli::failure::Failure;
 use crate::cli::figures;
 use crate::cli::sheet::Sheet;
 use crate::schema::Difference;
@@ -22,7 +23,7 @@ fn paragraph(plan: &StreamPlan) -> String {
             format!("would halt: the tables and those of {primary} do not go together"),
             vec![table_of(differences)],
         ),
-        Next::Fail { error, advice } => {
+        Next::Fail(Failure { error, advice, .. }) => {
             (format!("would fail: {error}"), vec![format!("what to do: {advice}")])
         }
     };
@@ -130,6 +131,8 @@ mod tests {
             secondary: "smallint".into(),
             problem: "the secondary's type does not take every value of the primary's".into(),
         };
+        let unreachable =
+            Failure { error: "cannot reach it".into(), advice: "start it".into(), exit_code: 4 };
         vec![
             plan(
                 "Hub",
@@ -140,13 +143,19 @@ mod tests {
             plan("Edge", Next::Sync(Box::new(increment))),
             plan("Edge", Next::Nothing { primary: "Hub".into(), why: "batch 7 is the newest".into() }),
             plan("Edge", Next::Differences { primary: "Hub".into(), differences: vec![difference] }),
-            plan("Far", Next::Fail { error: "cannot reach it".into(), advice: "start it".into() }),
+            plan("Far", Next::Fail(unreachable)),
         ]
     }
 
     #[test]
     fn every_kind_of_plan_has_its_paragraph() {
         insta::assert_snapshot!(text(&all_kinds()));
+    }
+
+    #[test]
+    fn what_would_halt_or_fail_shows_in_the_exit_code() {
+        let codes: Vec<_> = all_kinds().iter().map(StreamPlan::exit_code).collect();
+        assert_eq!(codes, [0, 0, 0, 0, 0, 1, 4]);
     }
 
     #[test]

@@ -4,10 +4,12 @@ mod render;
 mod standing;
 mod survey;
 
+use std::process::ExitCode;
+
 use clap::Args;
-use futures_util::future::join_all;
 
 use super::Surroundings;
+use super::gravity::gravest;
 use super::output::OutputArguments;
 use super::selection::SelectionArguments;
 use crate::config::Keys;
@@ -24,8 +26,9 @@ pub(super) struct Arguments {
     keys: Keys,
 }
 
-pub(super) async fn run(arguments: Arguments, surroundings: &Surroundings) -> Result<()> {
+pub(super) async fn run(arguments: Arguments, surroundings: &Surroundings) -> Result<ExitCode> {
     let jobs = surroundings.jobs(&arguments.selection, &arguments.keys)?;
-    let streams = join_all(jobs.iter().map(survey::survey)).await;
-    arguments.output.write(&streams, || render::text(&streams))
+    let streams = survey::survey(&jobs).await;
+    arguments.output.write(&streams, || render::text(&streams))?;
+    Ok(ExitCode::from(gravest(streams.iter().map(standing::StreamStatus::exit_code))))
 }

@@ -1,6 +1,7 @@
 //! `status` as a table, and below it what does not fit one.
 
 use super::standing::{InFlight, Lag, Lease, Phase, Primary, Secondary, Standing, StreamStatus};
+use crate::cli::failure::Failure;
 use crate::cli::figures;
 use crate::cli::sheet::Sheet;
 
@@ -13,7 +14,7 @@ pub(in crate::cli) fn text(streams: &[StreamStatus]) -> String {
         let row = match &stream.standing {
             Standing::Secondary(secondary) => secondary_row(secondary),
             Standing::Primary(primary) => primary_row(primary),
-            Standing::Unknown { .. } => ["?", "unreachable", "-", "-", "-", "-", "-"].map(str::to_owned),
+            Standing::Unknown(failure) => ["?", unknown(failure), "-", "-", "-", "-", "-"].map(str::to_owned),
         };
         sheet.row([stream.platform.clone(), stream.stream.clone()].into_iter().chain(row));
         notes.extend(
@@ -39,9 +40,10 @@ fn secondary_row(secondary: &Secondary) -> [String; 7] {
             let batches = u64::try_from(*batches).unwrap_or(u64::MAX);
             let batches =
                 format!("{} batch{}", figures::count(batches), if batches == 1 { "" } else { "es" });
-            format!("{batches}, {}", figures::seconds(*seconds))
+            format!("{batches}, {}", seconds.map_or("?".to_owned(), figures::seconds))
         }
-        Lag::Unreachable { .. } => "unreachable".to_owned(),
+        Lag::Below { .. } => "primary is behind".to_owned(),
+        Lag::Unknown(failure) => unknown(failure).to_owned(),
     };
     [
         "secondary".to_owned(),
@@ -56,8 +58,11 @@ fn secondary_row(secondary: &Secondary) -> [String; 7] {
 
 fn primary_row(primary: &Primary) -> [String; 7] {
     let last = primary.last_batch.as_ref();
-    let phase =
-        if primary.halted.is_some() { "halted" } else { last.map_or("new", |last| last.status.as_str()) };
+    let phase = match (&primary.halted, &primary.waiting) {
+        (Some(_), _) => "halted",
+        (None, Some(_)) => "waiting",
+        (None, None) => last.map_or("new", |last| last.status.as_str()),
+    };
     [
         "primary".to_owned(),
         phase.to_owned(),
@@ -65,8 +70,13 @@ fn primary_row(primary: &Primary) -> [String; 7] {
         last.map_or("-".to_owned(), |last| last.batch.to_string()),
         "-".to_owned(),
         "-".to_owned(),
-        last.map_or("never".to_owned(), |last| ago(last.age_seconds)),
+        last.map_or("never".to_owned(), |last| last.age_seconds.map_or("?".to_owned(), ago)),
     ]
+}
+
+/// A cell for what could not be asked; the note below says why.
+fn unknown(failure: &Failure) -> &'static str {
+    if failure.is_unreachable() { "unreachable" } else { "unknown" }
 }
 
 fn phase(phase: Phase) -> &'static str {
@@ -76,6 +86,7 @@ fn phase(phase: Phase) -> &'static str {
         Phase::Increment => "increment",
         Phase::Idle => "idle",
         Phase::Halted => "halted",
+        Phase::Waiting => "waiting",
     }
 }
 
@@ -86,9 +97,12 @@ fn ago(seconds: f64) -> String {
 fn stream_notes(standing: &Standing) -> Vec<String> {
     match standing {
         Standing::Secondary(secondary) => {
-            let unreachable = match &secondary.lag {
-                Lag::Unreachable { error } => Some(error.clone()),
-                Lag::Behind { .. } => None,
+            let primary = match &secondary.lag {
+                Lag::Unknown(failure) => failure_notes(failure),
+                Lag::Below { standby_before } => {
+                    vec![format!("the primary is a standby that has not replayed batch {standby_before} yet")]
+                }
+                Lag::Behind { .. } => Vec::new(),
             };
             let in_flight = secondary.in_flight.as_ref().map(in_flight_note);
             let lease = match (&secondary.lease, &in_flight) {
@@ -96,17 +110,30 @@ fn stream_notes(standing: &Standing) -> Vec<String> {
                 (None, Some(_)) => Some("nobody is at work; the next sync goes on with it".to_owned()),
                 (None, None) => None,
             };
-            let halted = secondary.halted.as_ref().map(|reason| format!("halted: {reason}"));
             let reseeding = secondary.readers_batch.map(|batch| {
                 format!("is seeded again: readers still see batch {batch}, until the seed is committed")
             });
-            [reseeding, in_flight, lease, halted, unreachable].into_iter().flatten().collect()
+            let stands = standstill(secondary.halted.as_ref(), secondary.waiting.as_ref());
+            [reseeding, in_flight, lease, stands].into_iter().flatten().chain(primary).collect()
         }
         Standing::Primary(primary) => {
-            let halted = primary.halted.as_ref().map(|reason| format!("halted: {reason}"));
-            [primary.lease.as_ref().map(lease_note), halted].into_iter().flatten().collect()
+            let stands = standstill(primary.halted.as_ref(), primary.waiting.as_ref());
+            [primary.lease.as_ref().map(lease_note), stands].into_iter().flatten().collect()
         }
-        Standing::Unknown { error, advice } => vec![error.clone(), format!("what to do: {advice}")],
+        Standing::Unknown(failure) => failure_notes(failure),
+    }
+}
+
+fn failure_notes(failure: &Failure) -> Vec<String> {
+    vec![failure.error.clone(), format!("what to do: {}", failure.advice)]
+}
+
+/// Why a stream stands: until a person acts, or until the next sync.
+fn standstill(halted: Option<&String>, waiting: Option<&String>) -> Option<String> {
+    match (halted, waiting) {
+        (Some(reason), _) => Some(format!("halted: {reason}")),
+        (None, Some(reason)) => Some(format!("the next sync goes on by itself; the last one {reason}")),
+        (None, None) => None,
     }
 }
 
@@ -152,7 +179,7 @@ mod tests {
             primary: Some("Hub".into()),
             watermark: Some(PrimaryBatch(12)),
             readers_batch: None,
-            lag: Lag::Behind { batches: 0, seconds: 0.0 },
+            lag: Lag::Behind { batches: 0, seconds: Some(0.0) },
             in_flight: None,
             last_sync: Some(LastSync {
                 kind: "increment".into(),
@@ -167,6 +194,15 @@ mod tests {
             }),
             lease: None,
             halted: None,
+            waiting: None,
+        }
+    }
+
+    fn unreachable(endpoint: &str) -> Failure {
+        Failure {
+            error: format!("cannot reach {endpoint}, tried for 10000 ms"),
+            advice: "check that the server runs".into(),
+            exit_code: 4,
         }
     }
 
@@ -179,7 +215,7 @@ mod tests {
         let seeding = Secondary {
             phase: Phase::Seed,
             watermark: None,
-            lag: Lag::Behind { batches: 7, seconds: 4000.0 },
+            lag: Lag::Behind { batches: 7, seconds: Some(4000.0) },
             in_flight: Some(InFlight {
                 from: None,
                 to: PrimaryBatch(7),
@@ -201,9 +237,7 @@ mod tests {
         };
         let halted = Secondary {
             phase: Phase::Halted,
-            lag: Lag::Unreachable {
-                error: "cannot reach primary Hub (hub:5432/hub_merge), tried for 10000 ms".into(),
-            },
+            lag: Lag::Unknown(unreachable("primary Hub (hub:5432/hub_merge)")),
             halted: Some("hub was reset or restored since batch 12. What to do: find out why".into()),
             ..secondary()
         };
@@ -211,31 +245,38 @@ mod tests {
             phase: Phase::New,
             watermark: None,
             readers_batch: Some(PrimaryBatch(9)),
-            lag: Lag::Behind { batches: 12, seconds: 40.0 },
+            lag: Lag::Behind { batches: 12, seconds: Some(40.0) },
             ..secondary()
         };
         let primary = Primary {
             last_batch: Some(LastBatch {
                 batch: LocalBatch(12),
                 status: "committed".into(),
-                age_seconds: 30.0,
+                age_seconds: Some(30.0),
                 rows_inserted: Some(27_000),
                 rows_updated: Some(900),
                 rows_deleted: Some(100),
             }),
             lease: None,
             halted: None,
+            waiting: None,
         };
-        let unknown = Standing::Unknown {
-            error: "cannot reach secondary Far (far:5432/far_merge), tried for 10000 ms".into(),
-            advice: "check that the server runs".into(),
+        let unaged = Secondary {
+            phase: Phase::Waiting,
+            lag: Lag::Behind { batches: 1, seconds: None },
+            waiting: Some("gave up after 10 tries in 300 s".into()),
+            ..secondary()
         };
+        let below = Secondary { lag: Lag::Below { standby_before: PrimaryBatch(12) }, ..secondary() };
+        let unknown = Standing::Unknown(unreachable("secondary Far (far:5432/far_merge)"));
         vec![
             status("Hub", "Flights", Standing::Primary(Box::new(primary))),
             status("Edge", "Flights", Standing::Secondary(Box::new(secondary()))),
             status("Archive", "Flights", Standing::Secondary(Box::new(seeding))),
             status("Archive", "Trains#stations", Standing::Secondary(Box::new(halted))),
             status("Again", "Flights", Standing::Secondary(Box::new(reseeding))),
+            status("Edge", "Trains#trains", Standing::Secondary(Box::new(unaged))),
+            status("Edge", "Trains#stations", Standing::Secondary(Box::new(below))),
             status("Far", "Flights", unknown),
         ]
     }
@@ -248,5 +289,11 @@ mod tests {
     #[test]
     fn json_holds_what_the_text_holds() {
         insta::assert_json_snapshot!(all_kinds());
+    }
+
+    #[test]
+    fn a_person_or_a_server_that_is_away_shows_in_the_exit_code() {
+        let codes: Vec<_> = all_kinds().iter().map(StreamStatus::exit_code).collect();
+        assert_eq!(codes, [0, 0, 0, 1, 0, 0, 0, 4]);
     }
 }

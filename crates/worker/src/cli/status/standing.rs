@@ -3,6 +3,9 @@
 use milestream_core::milestone::{LocalBatch, PrimaryBatch};
 use serde::Serialize;
 
+use crate::cli::failure::Failure;
+use crate::cli::gravity::gravest;
+
 /// One stream of one platform.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(in crate::cli) struct StreamStatus {
@@ -22,10 +25,27 @@ pub(super) enum Standing {
     Secondary(Box<Secondary>),
     Primary(Box<Primary>),
     /// Its own store could not be asked.
-    Unknown {
-        error: String,
-        advice: String,
-    },
+    Unknown(Failure),
+}
+
+/// What [`crate::Error::exit_code`] says of a stream that waits for a person.
+const HALTED: u8 = 1;
+
+impl StreamStatus {
+    /// What the stream adds to the exit code: whether a person has to act, or a server could not be reached.
+    pub(super) fn exit_code(&self) -> u8 {
+        match &self.standing {
+            Standing::Unknown(failure) => failure.exit_code,
+            Standing::Primary(primary) => primary.halted.as_ref().map_or(0, |_| HALTED),
+            Standing::Secondary(secondary) => {
+                let lag = match &secondary.lag {
+                    Lag::Unknown(failure) => failure.exit_code,
+                    Lag::Behind { .. } | Lag::Below { .. } => 0,
+                };
+                gravest([secondary.halted.as_ref().map_or(0, |_| HALTED), lag])
+            }
+        }
+    }
 }
 
 /// A stream that follows a primary.
@@ -44,6 +64,8 @@ pub(super) struct Secondary {
     pub(super) lease: Option<Lease>,
     /// Why it halted, and what to do.
     pub(super) halted: Option<String>,
+    /// Why the last sync gave up, where the next goes on by itself.
+    pub(super) waiting: Option<String>,
 }
 
 /// What a stream is at.
@@ -60,16 +82,21 @@ pub(super) enum Phase {
     Idle,
     /// It waits for a person.
     Halted,
+    /// The last sync gave up on what heals by itself; the next goes on.
+    Waiting,
 }
 
 /// How far behind its primary it is.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
 pub(super) enum Lag {
-    /// Committed batches of the primary that it lacks, and seconds since the first of them was committed.
-    Behind { batches: usize, seconds: f64 },
-    /// The primary could not be asked.
-    Unreachable { error: String },
+    /// Committed batches of the primary that it lacks, and seconds since the first of them was committed, where that is
+    /// known.
+    Behind { batches: usize, seconds: Option<f64> },
+    /// The primary is a standby that has not come as far as the watermark yet.
+    Below { standby_before: PrimaryBatch },
+    /// The primary could not be asked, or is not the one that the watermark belongs to.
+    Unknown(Failure),
 }
 
 /// A sync that is under way, or waits to be taken up again.
@@ -115,6 +142,7 @@ pub(super) struct Primary {
     pub(super) last_batch: Option<LastBatch>,
     pub(super) lease: Option<Lease>,
     pub(super) halted: Option<String>,
+    pub(super) waiting: Option<String>,
 }
 
 /// The newest batch of a primary, whatever became of it.
@@ -122,8 +150,8 @@ pub(super) struct Primary {
 pub(super) struct LastBatch {
     pub(super) batch: LocalBatch,
     pub(super) status: String,
-    /// Since it ended, or since it began where it has not ended.
-    pub(super) age_seconds: f64,
+    /// Since it ended, or since it began where it has not ended; `None` where that is not known.
+    pub(super) age_seconds: Option<f64>,
     pub(super) rows_inserted: Option<u64>,
     pub(super) rows_updated: Option<u64>,
     pub(super) rows_deleted: Option<u64>,

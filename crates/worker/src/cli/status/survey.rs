@@ -5,41 +5,124 @@ use milestream_core::milestone::PrimaryBatch;
 use super::standing::{
     InFlight, Lag, LastBatch, LastSync, Lease, Phase, Primary, Secondary, Standing, StreamStatus,
 };
+use crate::StreamName;
+use crate::cli::failure::Failure;
 use crate::cli::figures;
+use crate::cli::shared_session::{Question, ask_all};
 use crate::config::StreamJob;
 use crate::error::Result;
 use crate::ingest::IngestJob;
 use crate::postgres::Session;
 use crate::postgres::read::metrics_table;
-use crate::sync::{Job, planning};
+use crate::postgres::session::Patience;
+use crate::sync::{Job, Upstream, planning};
+use crate::tables::batches::NewestBatch;
 use crate::tables::history::LastSync as HistoryRow;
 use crate::tables::primary_batches::{self, BatchesFrom};
 use crate::tables::streams::{Flight, StreamRow};
-use crate::tables::{ControlTables, batches, chunks, history, migrations, streams};
+use crate::tables::{ControlTables, batch_age, batches, chunks, history, migrations, streams};
 
-/// Where a stream stands now.
-pub(in crate::cli) async fn survey(job: &StreamJob) -> StreamStatus {
-    let standing = match job {
-        StreamJob::Sync(job) => secondary(job).await.map(|found| Standing::Secondary(Box::new(found))),
-        StreamJob::Ingest(job) => primary(job).await.map(|found| Standing::Primary(Box::new(found))),
+/// Where the streams stand now. Their own stores are asked first, then the primaries that those follow: one session a
+/// database, and none of them held while another is opened.
+pub(in crate::cli) async fn survey(jobs: &[StreamJob]) -> Vec<StreamStatus> {
+    let questions = jobs
+        .iter()
+        .map(|job| Ok(Question { stream: job.name(), of: job.store(), patience: patience(job), about: job }));
+    let (mut standings, mut followers) = (Vec::new(), Vec::new());
+    for (at, own) in ask_all("status", questions.collect(), own_side).await.into_iter().enumerate() {
+        match own {
+            Err(failure) => standings.push((at, Standing::Unknown(failure))),
+            Ok(OwnSide::Ingests(primary)) => standings.push((at, Standing::Primary(primary))),
+            Ok(OwnSide::Follows(follower)) => followers.push((at, follower)),
+        }
+    }
+    let questions = followers.iter().map(|(_, follower)| follower.question_to_primary());
+    let lags = ask_all("status", questions.collect(), behind).await;
+    let secondary = |((at, follower), lag): ((usize, Box<Follower<'_>>), Result<Lag, Failure>)| {
+        (at, Standing::Secondary(Box::new(follower.with(lag.unwrap_or_else(Lag::Unknown)))))
     };
-    let standing = standing.unwrap_or_else(|error| Standing::Unknown {
-        error: error.to_string(),
-        advice: error.advice_for(&job.name()),
-    });
-    StreamStatus { platform: job.platform().to_owned(), stream: job.stream_key(), standing }
+    standings.extend(followers.into_iter().zip(lags).map(secondary));
+    standings.sort_by_key(|(at, _)| *at);
+    let status = |(job, (_, standing)): (&StreamJob, (usize, Standing))| StreamStatus {
+        platform: job.platform().to_owned(),
+        stream: job.stream_key(),
+        standing,
+    };
+    jobs.iter().zip(standings).map(status).collect()
 }
 
-async fn secondary(job: &Job) -> Result<Secondary> {
+fn patience(job: &StreamJob) -> Patience {
+    match job {
+        StreamJob::Sync(job) => job.tuning.reading_patience(),
+        StreamJob::Ingest(job) => job.tuning.reading_patience(),
+    }
+}
+
+/// What a stream's own store says.
+enum OwnSide<'a> {
+    Follows(Box<Follower<'a>>),
+    Ingests(Box<Primary>),
+}
+
+/// A stream that follows a primary, and what its store says.
+struct Follower<'a> {
+    job: &'a Job,
+    row: StreamRow,
+    in_flight: Option<InFlight>,
+    last_sync: Option<LastSync>,
+}
+
+impl Follower<'_> {
+    /// What its primary has to be asked. Where the first sync chooses among candidates, the first of them stands for all.
+    fn question_to_primary(&self) -> Result<Question<'_, AsFollowed<'_>>, Failure> {
+        let Follower { job, row, .. } = self;
+        let stream = StreamName::of(&job.platform, &job.stream);
+        let settled = planning::settled_upstream(job, row).map_err(|error| Failure::of(&error, &stream))?;
+        let upstream = settled.unwrap_or(&job.upstreams[0]);
+        let about = AsFollowed { job, row, upstream };
+        Ok(Question { stream, of: &upstream.endpoint, patience: job.tuning.reading_patience(), about })
+    }
+
+    fn with(self, lag: Lag) -> Secondary {
+        let Follower { job, row, in_flight, last_sync } = self;
+        let settled = planning::settled_upstream(job, &row).ok().flatten();
+        Secondary {
+            phase: phase(&row),
+            primary: settled.map(|upstream| upstream.platform.clone()).or(row.primary.clone()),
+            watermark: row.watermark,
+            readers_batch: row.reseeding.as_ref().map(|reseeding| reseeding.readers_batch),
+            lag,
+            in_flight,
+            last_sync,
+            lease: lease(&row),
+            halted: row.halted_reason,
+            waiting: row.waiting_reason,
+        }
+    }
+}
+
+/// A stream and the primary that it is held against.
+struct AsFollowed<'a> {
+    job: &'a Job,
+    row: &'a StreamRow,
+    upstream: &'a Upstream,
+}
+
+async fn own_side<'a>(session: &mut Session, job: &'a StreamJob) -> Result<OwnSide<'a>> {
+    match job {
+        StreamJob::Sync(job) => Ok(OwnSide::Follows(Box::new(follower(session, job).await?))),
+        StreamJob::Ingest(job) => Ok(OwnSide::Ingests(Box::new(primary(session, job).await?))),
+    }
+}
+
+async fn follower<'a>(session: &mut Session, job: &'a Job) -> Result<Follower<'a>> {
     let (tables, stream) = (job.tables(), job.stream_key());
-    let mut session =
-        Session::connect_reader(&job.secondary, "status", job.tuning.reading_patience()).await?;
     let (mut row, mut in_flight, mut last_sync) = (StreamRow::default(), None, None);
-    if migrations::are_there(&mut session, &tables).await? {
-        row = streams::load(&mut session, &tables, &stream).await?;
-        last_sync = history::last(&mut session, &tables, &stream).await?.map(last);
+    if migrations::are_there(session, &tables).await? {
+        row = streams::load(session, &tables, &stream).await?;
+        last_sync = history::last(session, &tables, &stream).await?.map(last);
         if let Some(flight) = &row.flight {
-            let mut flying = flying(&mut session, &tables, &stream, row.generation, flight).await?;
+            let mut flying = flying(session, &tables, &stream, row.generation, flight).await?;
             // With nobody at work there is no pace to reckon with.
             if row.lease_owner.is_none() {
                 (flying.rows_per_second, flying.eta_seconds) = (None, None);
@@ -47,31 +130,17 @@ async fn secondary(job: &Job) -> Result<Secondary> {
             in_flight = Some(flying);
         }
     }
-    session.close().await;
-    let (primary, lag) = match behind(job, &row).await {
-        Ok((primary, lag)) => (Some(primary), lag),
-        Err(error) => (row.primary.clone(), Lag::Unreachable { error: error.to_string() }),
-    };
-    Ok(Secondary {
-        phase: phase(&row),
-        primary,
-        watermark: row.watermark,
-        readers_batch: row.reseeding.as_ref().map(|reseeding| reseeding.readers_batch),
-        lag,
-        in_flight,
-        last_sync,
-        lease: lease(&row),
-        halted: row.halted_reason,
-    })
+    Ok(Follower { job, row, in_flight, last_sync })
 }
 
 fn phase(row: &StreamRow) -> Phase {
-    match (&row.halted_reason, &row.flight) {
-        (Some(_), _) => Phase::Halted,
-        (None, Some(flight)) if flight.is_seed() => Phase::Seed,
-        (None, Some(_)) => Phase::Increment,
-        (None, None) if row.watermark.is_none() => Phase::New,
-        (None, None) => Phase::Idle,
+    match &row.flight {
+        _ if row.halted_reason.is_some() => Phase::Halted,
+        _ if row.waiting_reason.is_some() => Phase::Waiting,
+        Some(flight) if flight.is_seed() => Phase::Seed,
+        Some(_) => Phase::Increment,
+        None if row.watermark.is_none() => Phase::New,
+        None => Phase::Idle,
     }
 }
 
@@ -133,37 +202,58 @@ fn last(row: HistoryRow) -> LastSync {
     }
 }
 
-/// The primary the stream follows or would follow, and what it has committed since the watermark.
-async fn behind(job: &Job, row: &StreamRow) -> Result<(String, Lag)> {
-    let upstream = planning::choose_upstream(job, row).await?;
-    let mut session =
-        Session::connect_reader(&upstream.endpoint, "status", job.tuning.reading_patience()).await?;
-    let metrics = metrics_table(&upstream.platform);
+/// What the primary has committed since the watermark.
+///
+/// # Errors
+/// `PrimaryReset` when it does not have the watermark's batch any more.
+async fn behind(session: &mut Session, followed: AsFollowed<'_>) -> Result<Lag> {
+    let AsFollowed { job, row, upstream } = followed;
+    let (metrics, stream) = (metrics_table(&upstream.platform), job.stream_key());
     let from = BatchesFrom::Batch(row.watermark.unwrap_or(PrimaryBatch(0)));
-    let (_, committed) = primary_batches::committed(&mut session, &metrics, &job.stream_key(), from).await?;
-    session.close().await;
+    let (_, committed) = primary_batches::committed(session, &metrics, &stream, from).await?;
+    if let Some(watermark) = row.watermark {
+        planning::check_watermark(session, row, watermark, &committed)?;
+        if committed.is_empty() {
+            return Ok(Lag::Below { standby_before: watermark });
+        }
+    }
     let missing: Vec<_> = committed.iter().filter(|batch| Some(batch.batch) > row.watermark).collect();
-    let seconds = missing.first().map_or(0.0, |first| first.age_seconds);
-    Ok((upstream.platform.clone(), Lag::Behind { batches: missing.len(), seconds }))
+    let seconds = match missing.first() {
+        None => Some(0.0),
+        Some(first) => {
+            let zone = job.tuning.primary_timezone.as_deref();
+            batch_age::of_batch(session, &metrics, &stream, first.batch.0, zone).await?
+        }
+    };
+    Ok(Lag::Behind { batches: missing.len(), seconds })
 }
 
-async fn primary(job: &IngestJob) -> Result<Primary> {
+async fn primary(session: &mut Session, job: &IngestJob) -> Result<Primary> {
     let (tables, stream) = (job.tables(), job.stream_key());
-    let mut session = Session::connect_reader(&job.store, "status", job.tuning.reading_patience()).await?;
     let mut row = StreamRow::default();
-    if migrations::are_there(&mut session, &tables).await? {
-        row = streams::load(&mut session, &tables, &stream).await?;
+    if migrations::are_there(session, &tables).await? {
+        row = streams::load(session, &tables, &stream).await?;
     }
-    let last_batch = batches::newest(&mut session, &tables, &stream).await?;
-    session.close().await;
+    let last_batch = match batches::newest(session, &tables, &stream).await? {
+        None => None,
+        Some(newest) => {
+            let zone = job.tuning.primary_timezone.as_deref();
+            let age = batch_age::of_batch(session, &tables.batch_metrics, &stream, newest.batch.0, zone);
+            Some(last_batch(newest, age.await?))
+        }
+    };
+    let lease = lease(&row);
+    Ok(Primary { last_batch, lease, halted: row.halted_reason, waiting: row.waiting_reason })
+}
+
+fn last_batch(newest: NewestBatch, age_seconds: Option<f64>) -> LastBatch {
     let count = |count: Option<i64>| count.and_then(|count| u64::try_from(count).ok());
-    let last_batch = last_batch.map(|newest| LastBatch {
+    LastBatch {
         batch: newest.batch,
         status: newest.status,
-        age_seconds: newest.age_seconds,
+        age_seconds,
         rows_inserted: count(newest.inserted),
         rows_updated: count(newest.updated),
         rows_deleted: count(newest.deleted),
-    });
-    Ok(Primary { last_batch, lease: lease(&row), halted: row.halted_reason })
+    }
 }

@@ -13,6 +13,7 @@ use clap::Args;
 use self::job_arguments::JobArguments;
 use self::report::StreamReport;
 use self::streams::{Part, Running};
+use super::gravity::gravest;
 use super::output::{self, OutputArguments};
 use super::selection::SelectionArguments;
 use super::stop_at::{StopAt, StopPoint};
@@ -121,8 +122,7 @@ async fn sync(arguments: Arguments, surroundings: &Surroundings) -> Result<Endin
 
 impl Ending {
     fn of(reports: &[StreamReport]) -> Ending {
-        let exit_code =
-            reports.iter().map(StreamReport::exit_code).max_by_key(|code| gravity(*code)).unwrap_or(0);
+        let exit_code = gravest(reports.iter().map(StreamReport::exit_code));
         Ending { exit_code, more: reports.iter().any(StreamReport::has_more) }
     }
 
@@ -144,13 +144,6 @@ impl Ending {
     }
 }
 
-/// Of several streams the one that needs a person most decides about the exit code.
-fn gravity(exit_code: u8) -> u8 {
-    const LEAST_TO_MOST: [u8; 7] = [0, 5, 3, 4, 1, 2, 70];
-    let at = LEAST_TO_MOST.iter().position(|code| *code == exit_code).unwrap_or(LEAST_TO_MOST.len());
-    u8::try_from(at).unwrap_or(u8::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -166,13 +159,5 @@ mod tests {
         for failed in [1, 2, 4, 70] {
             assert_eq!(code(failed, true), (-1, 1));
         }
-    }
-
-    #[test]
-    fn the_gravest_stream_decides_about_the_exit_code() {
-        let gravest = |codes: &[u8]| codes.iter().copied().max_by_key(|code| gravity(*code)).unwrap();
-        assert_eq!(gravest(&[0, 3, 5]), 3);
-        assert_eq!(gravest(&[4, 1, 3]), 1);
-        assert_eq!(gravest(&[1, 70, 2]), 70);
     }
 }

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::BUSY;
 use crate::StreamName;
+use crate::cli::failure::Failure;
 use crate::cli::figures;
 use crate::cli::sheet::Sheet;
 use crate::error::Error;
@@ -35,16 +36,12 @@ pub(super) enum Ran {
     /// A primary made a batch.
     Ingested(IngestOutcome),
     /// It ended with an error.
-    Failed { error: String, advice: String, exit_code: u8 },
+    Failed(Failure),
 }
 
 impl Ran {
     pub(super) fn failed(error: &Error, stream: &StreamName) -> Ran {
-        Ran::Failed {
-            error: error.to_string(),
-            advice: error.advice_for(stream),
-            exit_code: error.exit_code(),
-        }
+        Ran::Failed(Failure::of(error, stream))
     }
 }
 
@@ -52,7 +49,7 @@ impl StreamReport {
     pub(super) fn exit_code(&self) -> u8 {
         match &self.ran {
             Ran::Synced(_) | Ran::Helped(_) | Ran::Ingested(_) => 0,
-            Ran::Failed { exit_code, .. } => *exit_code,
+            Ran::Failed(failure) => failure.exit_code,
         }
     }
 
@@ -94,7 +91,7 @@ impl fmt::Display for Ran {
                 figures::count(outcome.deleted),
                 figures::counted(outcome.total, "row")
             ),
-            Ran::Failed { error, .. } => f.write_str(error.lines().next().unwrap_or_default()),
+            Ran::Failed(failure) => f.write_str(failure.error.lines().next().unwrap_or_default()),
         }
     }
 }
@@ -125,7 +122,6 @@ mod tests {
             caught_up: true,
             why: Some("batch 7 is the newest".into()),
         };
-        let partly = Outcome { syncs: 1, watermark: Some(PrimaryBatch(5)), caught_up: false, why: None };
         let helped = Help { chunks: 12, rows: 1_200_000, why: "nobody has led the stream for 15s".into() };
         let batch = IngestOutcome {
             batch: LocalBatch(8),
