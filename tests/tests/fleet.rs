@@ -92,3 +92,51 @@ async fn what_is_known_of_a_server_is_asked_once() {
     assert_eq!(ended.status.code(), Some(4), "{}", ended.stderr);
     assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
 }
+
+/// Streams of a server that is away, and behind them two whose server answers.
+const AWAY: usize = 8;
+const BUDGET: Duration = Duration::from_secs(5);
+
+#[tokio::test]
+async fn a_server_that_is_away_costs_one_retry_budget_and_nobody_elses_time() {
+    let away = |n| {
+        format!(
+            "[platform.Edge.stream.\"Store1#people{n}\"]\nendpoints = {{ MergeDB_Hub = \"127.0.0.1:1\" }}\n"
+        )
+    };
+    let settings = format!(
+        "retry_window = \"{}s\"\nretry_tries = 1000\nretry_pause_min = \"200ms\"\nretry_pause_max = \"400ms\"\n{}",
+        BUDGET.as_secs(),
+        (1..=AWAY).map(away).collect::<String>()
+    );
+    let (world, configuration) = fleet(ServerOptions::named("away"), AWAY + 2, &settings).await;
+    let began = std::time::Instant::now();
+    let arguments = ["sync", "--platform", "Edge", "--all", "--max-streams", "2"];
+    let ended = Process::run(BINARY, configuration.path(), &arguments);
+    let took = began.elapsed();
+    assert_eq!(ended.status.code(), Some(4), "{ended:?}");
+    assert!(took < BUDGET * 3, "{AWAY} streams took {took:?}");
+    assert_eq!(world.number("select count(*) from edge_sync_history").await, 2, "{ended:?}");
+    let at =
+        |what: &str| ended.stderr.find(what).unwrap_or_else(|| panic!("no {what:?} in {}", ended.stderr));
+    let given_up = at("error: Edge Store1#people");
+    for n in [AWAY + 1, AWAY + 2] {
+        assert!(at(&format!("Edge Store1#people{n}: at batch 1")) < given_up, "{}", ended.stderr);
+    }
+    let told = ended.stderr.matches("did not answer another stream of this run").count();
+    assert_eq!(told, AWAY - 1, "one found out, the others were told: {}", ended.stderr);
+}
+
+#[tokio::test]
+async fn a_primary_whose_source_is_away_does_not_hold_its_secondaries_up() {
+    let settings =
+        "retry_window = \"4s\"\nretry_tries = 1000\nretry_pause_min = \"200ms\"\nretry_pause_max = \"400ms\"";
+    // Nobody listens where the configuration says that the source is.
+    let (world, configuration) = fleet(ServerOptions::named("sourceless"), 2, settings).await;
+    let ended = Process::run(BINARY, configuration.path(), &["sync", "--all"]);
+    assert_eq!(ended.status.code(), Some(4), "{ended:?}");
+    let at =
+        |what: &str| ended.stderr.find(what).unwrap_or_else(|| panic!("no {what:?} in {}", ended.stderr));
+    assert!(at("Edge Store1#people1: at batch 1") < at("error: Hub Store1#people"), "{}", ended.stderr);
+    assert_eq!(world.number("select count(*) from edge_sync_history").await, 2);
+}

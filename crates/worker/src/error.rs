@@ -22,6 +22,16 @@ pub enum Error {
         /// What the driver said.
         source: Box<sqlx::Error>,
     },
+    /// Another stream of this process has found out that the server does not answer.
+    #[error("{endpoint} did not answer another stream of this run for {waited_s} s: {said}")]
+    Silent {
+        /// The database, as a person knows it.
+        endpoint: String,
+        /// How long the other stream tried, in seconds.
+        waited_s: u64,
+        /// How it showed.
+        said: String,
+    },
     /// The server refused the credential.
     #[error("{endpoint} refused user {user:?}: {message}")]
     Refused {

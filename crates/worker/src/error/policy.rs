@@ -24,6 +24,7 @@ impl Error {
     pub fn class(&self) -> Class {
         match self {
             Error::Unreachable { .. }
+            | Error::Silent { .. }
             | Error::Stalled { .. }
             | Error::LeaseLapsed { .. }
             | Error::Lagging { .. }
@@ -84,7 +85,7 @@ impl Error {
 
     fn advise(&self, stream: Option<&StreamName>) -> String {
         match self {
-            Error::Unreachable { .. } => {
+            Error::Unreachable { .. } | Error::Silent { .. } => {
                 "check that the server runs and that host and port in the model (or `endpoints` in milestream.toml) are right; \
                  a sync in flight is kept and goes on when the server is back"
                     .into()

@@ -120,6 +120,10 @@ impl Charge for IngestJob {
         &self.store
     }
 
+    fn read(&self) -> Vec<&Arc<Endpoint>> {
+        vec![&self.source]
+    }
+
     fn tuning(&self) -> &Tuning {
         &self.tuning
     }

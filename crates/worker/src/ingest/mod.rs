@@ -21,6 +21,7 @@ use crate::error::Result;
 use crate::observer::Observer;
 use crate::sync::ground::Ground;
 use crate::sync::kindness::Kindness;
+use crate::sync::peers::Peer;
 use crate::sync::recovery;
 use crate::sync::retry::Budget;
 
@@ -36,7 +37,18 @@ pub async fn run(
     observer: Arc<dyn Observer>,
     stop: CancellationToken,
 ) -> Result<IngestOutcome> {
-    let ground = ground(job, observer, stop);
+    run_among(job, observer, stop, Peer::alone()).await
+}
+
+/// The same beside other streams of this process.
+pub(crate) async fn run_among(
+    job: Arc<IngestJob>,
+    observer: Arc<dyn Observer>,
+    stop: CancellationToken,
+    peer: Peer,
+) -> Result<IngestOutcome> {
+    let ground = ground(job, observer, stop, peer);
+    ground.wait_for_servers().await?;
     let mut budget = Budget::new(&ground.job.tuning);
     let (mut sent, mut led) = (None, None);
     loop {
@@ -54,6 +66,7 @@ pub(crate) fn ground(
     job: Arc<IngestJob>,
     observer: Arc<dyn Observer>,
     stop: CancellationToken,
+    peer: Peer,
 ) -> Ground<IngestJob> {
     Ground {
         tables: Arc::new(job.tables()),
@@ -63,5 +76,6 @@ pub(crate) fn ground(
         job,
         observer,
         stop,
+        peer,
     }
 }

@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::job::{Job, Tuning};
 use super::kindness::Kindness;
+use super::peers::Peer;
 use crate::StreamName;
 use crate::error::{Error, Result};
 use crate::observer::{Event, Happening, Notice, NoticeKind, Observer, Step, Verdict};
@@ -25,6 +26,8 @@ pub(crate) trait Charge: Send + Sync + 'static {
     fn keeps(&self) -> Option<Holding>;
     /// That platform's merge store.
     fn store(&self) -> &Arc<Endpoint>;
+    /// The databases that may be read; one of them is.
+    fn read(&self) -> Vec<&Arc<Endpoint>>;
     /// Bounds and policies.
     fn tuning(&self) -> &Tuning;
 }
@@ -40,11 +43,18 @@ pub(crate) struct Ground<J = Job> {
     /// Cancelled when the worker is asked to stop after the chunk in flight.
     pub(crate) stop: CancellationToken,
     pub(crate) kindness: Kindness,
+    /// This stream among the others of the process.
+    pub(crate) peer: Peer,
 }
 
 impl Ground {
     /// What a sync of this job needs, as a worker of its own name.
-    pub(crate) fn of(job: Arc<Job>, observer: Arc<dyn Observer>, stop: CancellationToken) -> Ground {
+    pub(crate) fn of(
+        job: Arc<Job>,
+        observer: Arc<dyn Observer>,
+        stop: CancellationToken,
+        peer: Peer,
+    ) -> Ground {
         Ground {
             tables: Arc::new(job.tables()),
             stream: job.stream_key(),
@@ -53,6 +63,7 @@ impl Ground {
             job,
             observer,
             stop,
+            peer,
         }
     }
 }
@@ -102,6 +113,46 @@ impl<J: Charge> Ground<J> {
     /// A session on a primary, or on a source.
     pub(crate) async fn reader(&self, endpoint: &Arc<Endpoint>, name: &str) -> Result<Session> {
         let name = self.session_name(name);
-        Session::connect_reader(endpoint, &name, self.job.tuning().reading_patience()).await
+        let session = Session::connect_reader(endpoint, &name, self.job.tuning().reading_patience()).await?;
+        self.peer.answered(endpoint);
+        Ok(session)
+    }
+
+    /// Waits as long as another stream finds out whether a server that this one needs comes back. Where several could be
+    /// read, none of them is needed.
+    ///
+    /// # Errors
+    /// `Silent`, `Stopped`.
+    pub(crate) async fn wait_for_servers(&self) -> Result<()> {
+        let mut needed = vec![self.job.store()];
+        if let [only] = self.job.read()[..] {
+            needed.push(only);
+        }
+        self.wait_for(&needed).await
+    }
+
+    /// The same for the server that an error says cannot be reached.
+    ///
+    /// # Errors
+    /// `Silent`, `Stopped`.
+    pub(crate) async fn wait_for_servers_of(&self, error: &Error) -> Result<()> {
+        match self.unreachable(error) {
+            Some(endpoint) => self.wait_for(&[&endpoint]).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn wait_for(&self, endpoints: &[&Arc<Endpoint>]) -> Result<()> {
+        tokio::select! {
+            waited = self.peer.wait_for(endpoints, self.job.tuning().retry_window) => waited,
+            () = self.stop.cancelled() => Err(Error::Stopped),
+        }
+    }
+
+    /// The endpoint that an error says cannot be reached.
+    pub(crate) fn unreachable(&self, error: &Error) -> Option<Arc<Endpoint>> {
+        let Error::Unreachable { endpoint, .. } = error else { return None };
+        let all = std::iter::once(self.job.store()).chain(self.job.read());
+        all.into_iter().find(|known| known.to_string() == *endpoint).cloned()
     }
 }

@@ -13,6 +13,7 @@ use super::attempt::moved_shape;
 use super::copying::{Plan, copy_all};
 use super::ground::Ground;
 use super::job::Job;
+use super::peers::Peer;
 use super::planning;
 use super::recovery;
 use super::retry::Budget;
@@ -51,9 +52,19 @@ pub struct Help {
 /// # Errors
 /// Those of [`crate::Error`] that another try would not mend; what was copied by then is durable.
 pub async fn help(job: Arc<Job>, observer: Arc<dyn Observer>, stop: CancellationToken) -> Result<Help> {
+    help_among(job, observer, stop, Peer::alone()).await
+}
+
+/// The same beside other streams of this process.
+pub(crate) async fn help_among(
+    job: Arc<Job>,
+    observer: Arc<dyn Observer>,
+    stop: CancellationToken,
+    peer: Peer,
+) -> Result<Help> {
     job.check_names()?;
     let counting = Arc::new(Counting { observer, counted: Mutex::default() });
-    let ground = Arc::new(Ground::of(job, Arc::clone(&counting) as Arc<dyn Observer>, stop));
+    let ground = Arc::new(Ground::of(job, Arc::clone(&counting) as Arc<dyn Observer>, stop, peer));
     let mut budget = Budget::new(&ground.job.tuning);
     let mut leaderless_since = Instant::now();
     let mut waited = LOOK_EVERY;

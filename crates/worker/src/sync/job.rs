@@ -229,6 +229,10 @@ impl Charge for Job {
         &self.secondary
     }
 
+    fn read(&self) -> Vec<&Arc<Endpoint>> {
+        self.upstreams.iter().map(|upstream| &upstream.endpoint).collect()
+    }
+
     fn tuning(&self) -> &Tuning {
         &self.tuning
     }

@@ -31,6 +31,7 @@ impl Leadership {
         let job = &ground.job;
         let name = ground.session_name("lead");
         let mut session = Session::connect(job.store(), &name, job.tuning().writing_patience()).await?;
+        ground.peer.answered(job.store());
         migrate(&mut session, &ground.tables).await?;
         let claim = Claim {
             stream: ground.stream.clone(),

@@ -14,6 +14,7 @@ pub(crate) mod leading;
 mod ledger;
 mod limits;
 mod merging;
+pub(crate) mod peers;
 pub(crate) mod planning;
 pub(crate) mod recovery;
 pub(crate) mod retry;
@@ -28,12 +29,14 @@ use std::sync::Arc;
 use milestream_core::milestone::PrimaryBatch;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use helping::help_among;
 pub use helping::{Help, help};
 pub use job::{IncrementStrategy, Job, PrimaryChoice, SeedStrategy, Tuning, Upstream, VerifySeed};
 
 use crate::error::Result;
 use crate::observer::Observer;
 use ground::Ground;
+use peers::Peer;
 use retry::Budget;
 
 /// When a run of syncs ends.
@@ -71,8 +74,20 @@ pub async fn run(
     observer: Arc<dyn Observer>,
     stop: CancellationToken,
 ) -> Result<Outcome> {
+    run_among(job, until, observer, stop, Peer::alone()).await
+}
+
+/// The same beside other streams of this process.
+pub(crate) async fn run_among(
+    job: Arc<Job>,
+    until: Until,
+    observer: Arc<dyn Observer>,
+    stop: CancellationToken,
+    peer: Peer,
+) -> Result<Outcome> {
     job.check_names()?;
-    let ground = Arc::new(Ground::of(job, observer, stop));
+    let ground = Arc::new(Ground::of(job, observer, stop, peer));
+    ground.wait_for_servers().await?;
     let mut budget = Budget::new(&ground.job.tuning);
     let mut outcome = Outcome::default();
     let mut led = None;

@@ -29,6 +29,16 @@ pub(crate) async fn recover<J: Charge>(
     if budget.progress() != progress_before {
         budget.renew();
     }
+    if !is_ours_to_find_out(ground, budget, &error) {
+        // The next try waits for what another stream finds out.
+        return match ground.wait_for_servers_of(&error).await {
+            Err(known) if known.class() == Class::Transient => {
+                record(ground, led, &known, Standstill::Waiting).await;
+                Err(known)
+            }
+            waited => waited,
+        };
+    }
     let pause = match budget.spend(error) {
         Ok(pause) => pause,
         Err(spent) => {
@@ -40,9 +50,22 @@ pub(crate) async fn recover<J: Charge>(
     let (tries, last) = (budget.tries(), budget.last());
     ground.notice(NoticeKind::Retry, format!("{last}; try {tries} follows in {} ms", pause.as_millis()));
     tokio::select! {
-        () = tokio::time::sleep(pause) => Ok(()),
+        () = ground.peer.aside(tokio::time::sleep(pause)) => Ok(()),
         () = ground.stop.cancelled() => Err(Error::Stopped),
     }
+}
+
+/// Whether the stream spends its own budget on an error: of the streams whose server cannot be reached one does.
+fn is_ours_to_find_out<J: Charge>(ground: &Ground<J>, budget: &mut Budget, error: &Error) -> bool {
+    let Some(endpoint) = ground.unreachable(error) else {
+        budget.turn_to(None);
+        return true;
+    };
+    if !budget.inquires(&endpoint) {
+        budget.turn_to(None);
+        budget.turn_to(ground.peer.inquire(&endpoint, ground.job.tuning().retry_window));
+    }
+    budget.inquires(&endpoint)
 }
 
 /// Leaves the reason where `status` finds it; a store that cannot be reached keeps the reason from us too. Whoever

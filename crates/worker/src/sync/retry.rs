@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 
 use super::job::Tuning;
+use super::peers::Inquiry;
 use crate::error::{Error, Result};
+use crate::postgres::Endpoint;
 
 /// What is left of the patience with transient errors.
 pub(crate) struct Budget {
@@ -23,6 +25,8 @@ pub(crate) struct Budget {
     durable: AtomicU64,
     /// Chunks of the sync in flight among them.
     chunks: AtomicU64,
+    /// The server whose answer this stream waits for, also for others.
+    inquiry: Option<Inquiry>,
 }
 
 impl Budget {
@@ -43,6 +47,7 @@ impl Budget {
             last: String::new(),
             durable: AtomicU64::new(0),
             chunks: AtomicU64::new(0),
+            inquiry: None,
         }
     }
 
@@ -85,6 +90,12 @@ impl Budget {
         self.last = error.to_string();
         let pause = self.backoff.next().unwrap_or(self.window);
         if self.tries >= self.tries_max || began.elapsed() + pause > self.window {
+            if let Some(inquiry) = self.inquiry.take() {
+                inquiry.silent(match &error {
+                    Error::Unreachable { source, .. } => source.to_string(),
+                    other => other.to_string(),
+                });
+            }
             return Err(Error::BudgetSpent {
                 tries: self.tries,
                 spent_s: began.elapsed().as_secs(),
@@ -92,6 +103,16 @@ impl Budget {
             });
         }
         Ok(pause)
+    }
+
+    /// Whether it is this stream that finds out whether the endpoint's server comes back.
+    pub(crate) fn inquires(&self, endpoint: &Endpoint) -> bool {
+        self.inquiry.as_ref().is_some_and(|inquiry| inquiry.is_about(endpoint))
+    }
+
+    /// From here on the budget is spent on that question; on none where the error is another.
+    pub(crate) fn turn_to(&mut self, inquiry: Option<Inquiry>) {
+        self.inquiry = inquiry;
     }
 
     /// Tries made since the last progress, the one to come included.

@@ -103,19 +103,20 @@ async fn sync(arguments: Arguments, surroundings: &Surroundings) -> Result<Endin
         stop: signals::listen("stopping after the chunk in flight; a second signal ends at once")?,
         stop_at: arguments.stop_at.map(|point| Arc::new(StopAt::new(point))),
     };
-    // Primaries first, so that their secondaries find the batch that is made now.
-    let (mut primaries, secondaries): (Vec<_>, Vec<_>) =
+    let (primaries, secondaries): (Vec<_>, Vec<_>) =
         selected.streams.into_iter().partition(|job| matches!(job, StreamJob::Ingest(_)));
-    if arguments.join {
-        for job in primaries.drain(..) {
+    let jobs = if arguments.join {
+        for job in &primaries {
             let (platform, stream) = (job.platform(), job.stream_key());
             tracing::warn!(
                 "passed over: {platform} {stream}: it is read from its source by one process alone"
             );
         }
-    }
-    let mut reports = running.run(primaries).await;
-    reports.extend(running.run(secondaries).await);
+        secondaries
+    } else {
+        primaries.into_iter().chain(secondaries).collect()
+    };
+    let reports = running.run(jobs).await;
     arguments.output.write(&reports, || report::text(&reports))?;
     Ok(Ending::of(&reports))
 }

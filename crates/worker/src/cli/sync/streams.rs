@@ -17,6 +17,7 @@ use crate::config::StreamJob;
 use crate::error::{Error, Result};
 use crate::observer::{Observer, Observers};
 use crate::sync::Until;
+use crate::sync::peers::{Peer, Peers};
 use crate::{ingest, sync};
 
 /// Time between two looks at the figures of a stream whose events are far apart.
@@ -44,17 +45,21 @@ pub(super) struct Running {
 impl Running {
     /// Runs the jobs; the reports are in the jobs' order.
     pub(super) async fn run(&self, jobs: Vec<StreamJob>) -> Vec<StreamReport> {
-        let places = Arc::new(Semaphore::new(self.max_streams));
+        let peers = Peers::of(self.max_streams);
         let mut streams = JoinSet::new();
-        let names: Vec<_> =
-            jobs.iter().map(|job| (job.platform().to_owned(), job.stream_key(), job.name())).collect();
-        for (at, job) in jobs.into_iter().enumerate() {
-            let (running, places) = (self.clone(), Arc::clone(&places));
-            streams.spawn(async move {
-                // Nobody closes the semaphore, and without it a stream merely does not wait.
-                let _place = places.acquire_owned().await;
-                (at, Box::pin(running.stream(&job)).await)
-            });
+        let names: Vec<_> = jobs.iter().map(StreamJob::name).collect();
+        // Primaries first, so that their secondaries find the batch that is made now; but not those that wait for a server.
+        let (primaries, secondaries): (Vec<_>, Vec<_>) =
+            jobs.into_iter().enumerate().partition(|(_, job)| matches!(job, StreamJob::Ingest(_)));
+        for jobs in [primaries, secondaries] {
+            peers.quiet().await;
+            for (at, job) in jobs {
+                let (running, peer) = (self.clone(), peers.join());
+                streams.spawn(async move {
+                    let began = Instant::now();
+                    (at, Box::pin(running.stream(&job, peer)).await, began.elapsed())
+                });
+            }
         }
         let mut ran: Vec<Option<Ran>> = names.iter().map(|_| None).collect();
         while let Some(joined) = streams.join_next().await {
@@ -72,15 +77,16 @@ impl Running {
         names.into_iter().zip(ran).map(report).collect()
     }
 
-    async fn stream(&self, job: &StreamJob) -> Ran {
-        let label = format!("{} {}", job.platform(), job.stream_key());
+    async fn stream(&self, job: &StreamJob, peer: Peer) -> Ran {
+        peer.take_place().await;
+        let (platform, stream) = (job.platform(), job.stream_key());
         let pace = match job {
             StreamJob::Sync(_) => Pace::default(),
             StreamJob::Ingest(_) => Pace::of_ingestion(),
         };
         let progress = Progress::on(&self.screen, label, pace);
         let ran = {
-            let run = self.with_observer(job, &progress);
+            let run = self.with_observer(job, &progress, peer);
             tokio::pin!(run);
             loop {
                 tokio::select! {
@@ -97,7 +103,7 @@ impl Running {
         ran
     }
 
-    async fn with_observer(&self, job: &StreamJob, progress: &Arc<Progress>) -> Result<Ran> {
+    async fn with_observer(&self, job: &StreamJob, progress: &Arc<Progress>, peer: Peer) -> Result<Ran> {
         if self.stop.is_cancelled() {
             return Err(Error::Stopped);
         }
@@ -107,11 +113,18 @@ impl Running {
         }
         let (observer, stop) = (Arc::new(observers), self.stop.clone());
         match job {
-            StreamJob::Sync(job) => match self.part {
-                Part::Lead(until) => sync::run(Arc::clone(job), until, observer, stop).await.map(Ran::Synced),
-                Part::Help => sync::help(Arc::clone(job), observer, stop).await.map(Ran::Helped),
-            },
-            StreamJob::Ingest(job) => ingest::run(Arc::clone(job), observer, stop).await.map(Ran::Ingested),
+            StreamJob::Sync(job) => {
+                let job = Arc::clone(job);
+                match self.part {
+                    Part::Lead(until) => {
+                        sync::run_among(job, until, observer, stop, peer).await.map(Ran::Synced)
+                    }
+                    Part::Help => sync::help_among(job, observer, stop, peer).await.map(Ran::Helped),
+                }
+            }
+            StreamJob::Ingest(job) => {
+                ingest::run_among(Arc::clone(job), observer, stop, peer).await.map(Ran::Ingested)
+            }
         }
     }
 }
