@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::signals;
+use super::Surroundings;
 use crate::demo::{self, Options};
 use crate::error::Result;
 
@@ -22,8 +22,9 @@ pub(super) struct Arguments {
     postgres_bin: Option<PathBuf>,
 }
 
-pub(super) async fn run(arguments: Arguments) -> Result<()> {
+pub(super) async fn run(arguments: Arguments, surroundings: &Surroundings) -> Result<()> {
     let Arguments { exit, data, postgres_bin } = arguments;
-    let stop = signals::listen("stopping the servers; a second signal ends at once and may leave them")?;
+    let stop =
+        surroundings.signals.stop("stopping the servers; a second signal ends at once and may leave them");
     Box::pin(demo::run(&Options { postgres_bin, data, exit }, stop)).await
 }

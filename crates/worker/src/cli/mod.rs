@@ -27,10 +27,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use tokio::runtime::Runtime;
 
 use self::logging::LogFormat;
 use self::progress::Screen;
 use self::selection::SelectionArguments;
+use self::signals::Signals;
 use crate::config::{Configuration, Keys, StreamJob};
 use crate::error::{Error, Result};
 use crate::panics;
@@ -85,6 +87,7 @@ enum Command {
 struct Surroundings {
     config: PathBuf,
     screen: Screen,
+    signals: Signals,
 }
 
 impl Surroundings {
@@ -109,6 +112,14 @@ pub fn main() -> ExitCode {
 
 /// Runs a command line, the program's name first: `milestream` inside of another binary.
 pub fn main_with(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    // Signals first: whenever one comes, it is heeded as documented.
+    let (runtime, signals) = match runtime() {
+        Ok(started) => started,
+        Err(error) => {
+            output::complain(None, &error);
+            return ExitCode::from(error.exit_code());
+        }
+    };
     let matches = command().try_get_matches_from(arguments);
     let cli = match matches.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
@@ -119,23 +130,44 @@ pub fn main_with(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         _ => Screen::default(),
     };
     logging::start(cli.global.log_format, cli.global.verbose, &screen);
-    let surroundings = Surroundings { config: cli.global.config, screen };
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            let error = Error::setup(
-                format!("no threads could be started: {error}"),
-                "check the limits of this process",
-            );
-            output::complain(None, &error);
-            return ExitCode::from(error.exit_code());
-        }
-    };
+    if !cli.command.stops_in_order() {
+        signals.end_at_once();
+    }
+    let surroundings = Surroundings { config: cli.global.config, screen, signals };
     let ran = panics::caught("the command", async { Ok(run(cli.command, &surroundings).await) });
     runtime.block_on(ran).unwrap_or_else(|error| {
         output::complain(None, &error);
         ExitCode::from(error.exit_code())
     })
+}
+
+/// The threads of this process, and its handlers of signals.
+fn runtime() -> Result<(Runtime, Signals)> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| {
+        Error::setup(format!("no threads could be started: {error}"), "check the limits of this process")
+    })?;
+    let signals = {
+        let _inside = runtime.enter();
+        Signals::listen()?
+    };
+    Ok((runtime, signals))
+}
+
+impl Command {
+    /// Whether a first signal asks it to bring something to an end.
+    fn stops_in_order(&self) -> bool {
+        match self {
+            Command::Sync(_) => true,
+            #[cfg(feature = "demo")]
+            Command::Demo(_) => true,
+            Command::Lint(_)
+            | Command::Resolve(_)
+            | Command::Plan(_)
+            | Command::Reset(_)
+            | Command::Status(_)
+            | Command::Completions(_) => false,
+        }
+    }
 }
 
 /// Answers arguments that cannot be parsed, `--help` and `--version` among them.
@@ -152,7 +184,7 @@ fn misunderstood(error: &clap::Error) -> ExitCode {
 async fn run(command: Command, surroundings: &Surroundings) -> ExitCode {
     let done = match command {
         #[cfg(feature = "demo")]
-        Command::Demo(arguments) => demo::run(arguments).await.map(|()| ExitCode::SUCCESS),
+        Command::Demo(arguments) => demo::run(arguments, surroundings).await.map(|()| ExitCode::SUCCESS),
         Command::Lint(arguments) => lint::run(&arguments, surroundings),
         Command::Resolve(arguments) => resolve::run(&arguments, surroundings).map(|()| ExitCode::SUCCESS),
         Command::Plan(arguments) => plan::run(*arguments, surroundings).await,

@@ -5,6 +5,7 @@ use std::io::{ErrorKind, Write};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
+use super::logging;
 use crate::StreamName;
 use crate::error::{Error, Result};
 
@@ -27,6 +28,11 @@ pub(super) struct OutputArguments {
 }
 
 impl OutputArguments {
+    /// Whether stdout is for programs.
+    pub(super) fn is_json(self) -> bool {
+        self.output == Format::Json
+    }
+
     /// Writes facts in the format asked for.
     ///
     /// # Errors
@@ -58,8 +64,14 @@ pub(super) fn line(text: &str) -> Result<()> {
     }
 }
 
-/// Says on stderr what happened, and what to do.
+/// Says on stderr what happened, and what to do; as a line of the log where that is JSON.
 pub(super) fn complain(at: Option<&StreamName>, error: &Error) {
+    if logging::is_json() {
+        let (platform, stream) = at.map(|at| (at.platform(), at.key())).unzip();
+        let advice = at.map_or_else(|| error.advice(), |at| error.advice_for(at));
+        tracing::error!(platform, stream, exit_code = error.exit_code(), advice, "{error}");
+        return;
+    }
     let mut stderr = std::io::stderr().lock();
     // Where stderr is gone nobody listens; the exit code still tells.
     let _ = writeln!(stderr, "{}", complaint(at, error)).and_then(|()| stderr.flush());

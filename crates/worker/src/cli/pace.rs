@@ -18,8 +18,27 @@ pub(super) struct Pace {
     chunks_done: u64,
     rows_estimated: u64,
     rows_done: u64,
+    /// The batch that the sync goes to.
+    batch: Option<i32>,
+    /// What the last commit did: rows inserted, updated, deleted.
+    committed: Option<[u64; 3]>,
     /// What was there when this process took the sync up; rate and ETA count from it.
     start: Option<Start>,
+}
+
+/// The figures of one moment, for programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Figures {
+    /// `seed`, `increment` or `ingestion`; `None` before there is a plan.
+    pub(super) phase: Option<&'static str>,
+    pub(super) batch: Option<i32>,
+    /// Rows copied so far.
+    pub(super) rows: u64,
+    pub(super) inserted: Option<u64>,
+    pub(super) updated: Option<u64>,
+    pub(super) deleted: Option<u64>,
+    /// Since this process took the sync up.
+    pub(super) milliseconds: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -46,6 +65,7 @@ impl Pace {
                     Some(from) => format!("increment from batch {from} to {to}"),
                 };
                 self.copying = true;
+                (self.batch, self.committed) = (Some(to.0), None);
                 (self.chunks, self.chunks_done) = (*chunks, *chunks_done);
                 (self.rows_estimated, self.rows_done) = (*rows_estimated, *rows_done);
                 self.start = Some(Start { at: now, rows: *rows_done, fraction: self.fraction() });
@@ -68,6 +88,7 @@ impl Pace {
                     figures::count(*deleted)
                 );
                 self.copying = false;
+                self.committed = Some([*inserted, *updated, *deleted]);
                 true
             }
             (_, Step::Idle) => self.goes_on_with("nothing more to do"),
@@ -108,6 +129,26 @@ impl Pace {
         let fraction = self.fraction();
         let copied = fraction - start.fraction;
         (copied > 0.0).then(|| (now - start.at).as_secs_f64() / copied * (1.0 - fraction))
+    }
+
+    /// The figures of this moment.
+    pub(super) fn figures(&self, now: Instant) -> Figures {
+        let phase = match (self.is_ingestion, self.is_seed) {
+            (true, _) => "ingestion",
+            (false, true) => "seed",
+            (false, false) => "increment",
+        };
+        let since = |start: Start| u64::try_from((now - start.at).as_millis()).unwrap_or(u64::MAX);
+        let [inserted, updated, deleted] = [0, 1, 2].map(|at| self.committed.map(|counts| counts[at]));
+        Figures {
+            phase: self.batch.map(|_| phase),
+            batch: self.batch,
+            rows: self.rows_done,
+            inserted,
+            updated,
+            deleted,
+            milliseconds: self.start.map(since),
+        }
     }
 
     /// One line without the stream's name.
@@ -211,5 +252,8 @@ mod tests {
         let commit = Happening::Commit { watermark: PrimaryBatch(4), inserted: 1000, updated: 0, deleted: 0 };
         assert!(pace.take(&event(Step::AfterCommit, commit), now));
         assert_eq!(pace.line(now), "at batch 4: 1 000 inserted, 0 updated, 0 deleted");
+        let figures = pace.figures(now);
+        assert_eq!((figures.phase, figures.batch, figures.rows), (Some("seed"), Some(4), 1));
+        assert_eq!((figures.inserted, figures.milliseconds), (Some(1000), Some(0)));
     }
 }

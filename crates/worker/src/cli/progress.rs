@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-use super::pace::Pace;
+use super::pace::{Figures, Pace};
 use crate::observer::{Answer, Event, Notice, NoticeKind, Observer, Verdict};
 
 /// Time between two lines of one stream in a log.
@@ -35,7 +35,8 @@ impl Screen {
 
 /// Follows one stream; an [`Observer`] that lets everything pass.
 pub(super) struct Progress {
-    label: String,
+    platform: String,
+    stream: String,
     bar: Option<ProgressBar>,
     state: Mutex<State>,
 }
@@ -47,16 +48,18 @@ struct State {
 
 impl Progress {
     /// Follows a stream on the screen.
-    pub(super) fn on(screen: &Screen, label: String, pace: Pace) -> Arc<Progress> {
+    pub(super) fn on(screen: &Screen, platform: &str, stream: &str, pace: Pace) -> Arc<Progress> {
+        let (platform, stream) = (platform.to_owned(), stream.to_owned());
         let bar = screen.0.as_ref().map(|bars| {
-            let bar = ProgressBar::new(BAR_LENGTH).with_prefix(label.clone());
+            let bar = ProgressBar::new(BAR_LENGTH).with_prefix(format!("{platform} {stream}"));
             // The template is fixed, and a bar without a style shows the same figures.
             if let Ok(style) = ProgressStyle::with_template("{prefix} {bar:24} {msg}") {
                 bar.set_style(style);
             }
             bars.add(bar)
         });
-        Arc::new(Progress { label, bar, state: Mutex::new(State { pace, shown: Instant::now() }) })
+        let state = Mutex::new(State { pace, shown: Instant::now() });
+        Arc::new(Progress { platform, stream, bar, state })
     }
 
     /// Shows the figures of this moment; called from time to time, since events may be far apart.
@@ -85,31 +88,54 @@ impl Progress {
             }
             None if changed || now - state.shown >= LINE_EVERY => {
                 state.shown = now;
-                tracing::info!("{}: {}", self.label, state.pace.line(now));
+                self.log(&state.pace, now);
             }
             None => {}
         }
+    }
+
+    fn log(&self, pace: &Pace, now: Instant) {
+        let Progress { platform, stream, .. } = self;
+        let Figures { phase, batch, rows, inserted, updated, deleted, milliseconds } = pace.figures(now);
+        let line = pace.line(now);
+        tracing::info!(
+            platform,
+            stream,
+            phase,
+            batch,
+            rows,
+            inserted,
+            updated,
+            deleted,
+            milliseconds,
+            "{platform} {stream}: {line}"
+        );
     }
 }
 
 impl Observer for Progress {
     fn at<'a>(&'a self, event: &'a Event) -> Answer<'a> {
-        tracing::debug!(step = %event.step, happening = ?event.happening, "{}", self.label);
+        let Progress { platform, stream, .. } = self;
+        tracing::debug!(platform, stream, step = %event.step, happening = ?event.happening, "{platform} {stream}");
         self.show(Some(event));
         Box::pin(std::future::ready(Verdict::GoOn))
     }
 
     fn notice(&self, notice: &Notice) {
+        let Progress { platform, stream, .. } = self;
+        let figures = self.state.lock().unwrap_or_else(PoisonError::into_inner).pace.figures(Instant::now());
+        let Figures { phase, batch, .. } = figures;
+        let (kind, text) = (format!("{:?}", notice.kind), &notice.text);
         match notice.kind {
             NoticeKind::Resumed
             | NoticeKind::Helped
             | NoticeKind::TookOver
             | NoticeKind::Paused
             | NoticeKind::GoesOn => {
-                tracing::info!("{}: {}", self.label, notice.text);
+                tracing::info!(platform, stream, phase, batch, notice = kind, "{platform} {stream}: {text}");
             }
             NoticeKind::Retry | NoticeKind::Replanned | NoticeKind::Warning => {
-                tracing::warn!("{}: {}", self.label, notice.text);
+                tracing::warn!(platform, stream, phase, batch, notice = kind, "{platform} {stream}: {text}");
             }
         }
     }

@@ -14,7 +14,7 @@ use super::leading::Leadership;
 use super::planning::{self, Decision, Draft, Former};
 use super::retry::Budget;
 use super::sessions::Sessions;
-use super::{Outcome, Until, gathering, landing, merging, storing};
+use super::{Committed, Outcome, Until, Upstream, gathering, landing, merging, storing};
 use crate::error::{Class, Error, Result};
 use crate::observer::{Happening, NoticeKind, Step};
 use crate::pair::Holding;
@@ -25,7 +25,7 @@ use crate::tables::batches::{self, Counts};
 use crate::tables::chunks;
 use crate::tables::history::{self, Timings};
 use crate::tables::lease::Lease;
-use crate::tables::streams;
+use crate::tables::streams::{self, Flight};
 
 /// Plans made for one seed before it is given up.
 const PLANS_MAX: i32 = 3;
@@ -201,9 +201,9 @@ async fn bring_home(
     budget: &Budget,
 ) -> Result<()> {
     let mut plan = Arc::new(plan);
-    loop {
+    let committed = loop {
         match fly(ground, &plan, secondary).await {
-            Ok(()) => break,
+            Ok(committed) => break committed,
             Err(error) if is_replanned(&error, &plan) => {
                 let plans = plan.flight.plans;
                 if plan.flight.is_seed() && plans >= PLANS_MAX {
@@ -227,9 +227,10 @@ async fn bring_home(
             }
             Err(error) => return Err(error),
         }
-    }
+    };
     budget.advance();
     outcome.syncs += 1;
+    outcome.committed.push(committed);
     outcome.watermark = Some(plan.flight.to);
     Ok(())
 }
@@ -269,7 +270,7 @@ fn gone(primary: &Session, old: &Plan) -> Error {
     Error::PrimaryReset { endpoint, watermark, seen: format!("batch {batch} is gone from batch_metrics") }
 }
 
-async fn fly(ground: &Arc<Ground>, plan: &Arc<Plan>, secondary: &mut Session) -> Result<()> {
+async fn fly(ground: &Arc<Ground>, plan: &Arc<Plan>, secondary: &mut Session) -> Result<Committed> {
     let began = Instant::now();
     copy_with_helpers(ground, plan, ground.job.tuning.parallelism, secondary).await?;
     let mut timings = Timings { copy_ms: millis(began), ..Timings::default() };
@@ -303,7 +304,7 @@ async fn commit(
     landed: &[Tally],
     secondary: &mut Session,
     mut timings: Timings,
-) -> Result<()> {
+) -> Result<Committed> {
     let (tables, stream, flight) = (&ground.tables, ground.stream.as_str(), &plan.flight);
     let progress = chunks::progress(secondary, tables, stream, plan.generation).await?;
     let began = Instant::now();
@@ -331,7 +332,21 @@ async fn commit(
     ground.reach(Step::BeforeCommit, happening.clone()).await?;
     plan.lease.fence(secondary).await?;
     secondary.commit("committing data and watermark").await?;
-    ground.reach(Step::AfterCommit, happening).await
+    ground.reach(Step::AfterCommit, happening).await?;
+    Ok(committed(flight, counts, timings))
+}
+
+fn committed(flight: &Flight, counts: Counts, timings: Timings) -> Committed {
+    Committed {
+        kind: flight.phase(),
+        from: flight.from,
+        to: flight.to,
+        rows_staged: counts.total,
+        rows_inserted: counts.inserted,
+        rows_updated: counts.updated,
+        rows_deleted: counts.deleted,
+        milliseconds: timings.copy_ms + timings.landing_ms + timings.merge_ms + timings.commit_ms,
+    }
 }
 
 async fn write_rows(

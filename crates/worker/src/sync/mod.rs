@@ -59,6 +59,29 @@ pub struct Outcome {
     pub caught_up: bool,
     /// Why there was nothing to do, where nothing was done.
     pub why: Option<String>,
+    /// The syncs committed, in their order.
+    pub committed: Vec<Committed>,
+}
+
+/// A sync that is committed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Committed {
+    /// `seed` or `increment`.
+    pub kind: &'static str,
+    /// X of an increment; `None` for a seed.
+    pub from: Option<PrimaryBatch>,
+    /// X of a seed, Y of an increment.
+    pub to: PrimaryBatch,
+    /// Rows that were brought.
+    pub rows_staged: u64,
+    /// Rows that are new.
+    pub rows_inserted: u64,
+    /// Rows that changed.
+    pub rows_updated: u64,
+    /// Rows that are gone.
+    pub rows_deleted: u64,
+    /// How long it took to copy, land, merge and commit; of a resumed sync, what this process did of it.
+    pub milliseconds: u64,
 }
 
 /// Runs the syncs of one stream. Transient errors are retried within the budget; every attempt finds what the one

@@ -17,7 +17,7 @@ use super::gravity::gravest;
 use super::output::{self, OutputArguments};
 use super::selection::SelectionArguments;
 use super::stop_at::{StopAt, StopPoint};
-use super::{Surroundings, signals};
+use super::{Surroundings, logging};
 use crate::config::{Keys, StreamJob};
 use crate::error::{Error, Result};
 use crate::sync::Until;
@@ -66,17 +66,17 @@ struct Ending {
 }
 
 pub(super) async fn run(arguments: Arguments, surroundings: &Surroundings) -> ExitCode {
-    let result_code = arguments.result_code;
+    let (result_code, output) = (arguments.result_code, arguments.output);
     let ending = sync(arguments, surroundings).await.unwrap_or_else(|error| {
         output::complain(None, &error);
         Ending { exit_code: error.exit_code(), more: false }
     });
-    if result_code { ending.tell_scheduler() } else { ExitCode::from(ending.exit_code) }
+    if result_code { ending.tell_scheduler(output.is_json()) } else { ExitCode::from(ending.exit_code) }
 }
 
 /// Ends a run whose arguments were not understood, for a scheduler that asked for a result code.
 pub(super) fn usage_error() -> ExitCode {
-    Ending { exit_code: 2, more: false }.tell_scheduler()
+    Ending { exit_code: 2, more: false }.tell_scheduler(false)
 }
 
 async fn sync(arguments: Arguments, surroundings: &Surroundings) -> Result<Ending> {
@@ -100,7 +100,7 @@ async fn sync(arguments: Arguments, surroundings: &Surroundings) -> Result<Endin
         },
         max_streams: arguments.max_streams.get(),
         screen: surroundings.screen.clone(),
-        stop: signals::listen("stopping after the chunk in flight; a second signal ends at once")?,
+        stop: surroundings.signals.stop("stopping after the chunk in flight; a second signal ends at once"),
         stop_at: arguments.stop_at.map(|point| Arc::new(StopAt::new(point))),
     };
     let (primaries, secondaries): (Vec<_>, Vec<_>) =
@@ -127,16 +127,22 @@ impl Ending {
         Ending { exit_code, more: reports.iter().any(StreamReport::has_more) }
     }
 
-    /// Prints the result code as the last line.
-    fn tell_scheduler(self) -> ExitCode {
+    /// Prints the result code as the last line: of stdout, or of the log where stdout is JSON. Schedulers read both.
+    fn tell_scheduler(self, stdout_is_json: bool) -> ExitCode {
         let (code, exit_code) = self.for_schedulers();
-        match output::line(&format!("DATASURFACE_RESULT_CODE={code}")) {
+        let line = format!("DATASURFACE_RESULT_CODE={code}");
+        let told = match stdout_is_json {
+            true => logging::line(&line),
+            false => output::line(&line),
+        };
+        match told {
             Ok(()) => ExitCode::from(exit_code),
             Err(_) => ExitCode::FAILURE,
         }
     }
 
-    /// The code that DataSurface's schedulers read, and the exit code they expect beside it.
+    /// The code that DataSurface's schedulers read, and the exit code they expect beside it. A stream that another worker
+    /// is at leaves nothing for this run; a code of 1 would start one run after another until that worker is done.
     fn for_schedulers(self) -> (i8, u8) {
         match self.exit_code {
             0 | BUSY | STOPPED => (i8::from(self.more), 0),

@@ -20,6 +20,8 @@ pub(super) struct StreamReport {
     pub(super) platform: String,
     /// Key of the stream.
     pub(super) stream: String,
+    /// How long it took, with the wait for its turn.
+    pub(super) milliseconds: u64,
     /// What became of it.
     #[serde(flatten)]
     pub(super) ran: Ran,
@@ -111,16 +113,45 @@ mod tests {
     use milestream_core::stream::Stream;
 
     use super::*;
+    use crate::sync::Committed;
 
     fn reports() -> Vec<StreamReport> {
-        let report =
-            |platform: &str, ran| StreamReport { platform: platform.into(), stream: "Flights".into(), ran };
-        let synced = Outcome { syncs: 3, watermark: Some(PrimaryBatch(7)), caught_up: true, why: None };
+        let report = |platform: &str, ran| StreamReport {
+            platform: platform.into(),
+            stream: "Flights".into(),
+            milliseconds: 1500,
+            ran,
+        };
+        let committed = |from: Option<i32>, to: i32| Committed {
+            kind: if from.is_some() { "increment" } else { "seed" },
+            from: from.map(PrimaryBatch),
+            to: PrimaryBatch(to),
+            rows_staged: 28_349,
+            rows_inserted: 27_004,
+            rows_updated: 1345,
+            rows_deleted: 12,
+            milliseconds: 350,
+        };
+        let synced = Outcome {
+            syncs: 3,
+            watermark: Some(PrimaryBatch(7)),
+            caught_up: true,
+            why: None,
+            committed: vec![committed(None, 5), committed(Some(5), 6), committed(Some(6), 7)],
+        };
         let idle = Outcome {
             syncs: 0,
             watermark: Some(PrimaryBatch(7)),
             caught_up: true,
             why: Some("batch 7 is the newest".into()),
+            committed: Vec::new(),
+        };
+        let partly = Outcome {
+            syncs: 1,
+            watermark: Some(PrimaryBatch(5)),
+            caught_up: false,
+            why: None,
+            committed: vec![committed(None, 5)],
         };
         let helped = Help { chunks: 12, rows: 1_200_000, why: "nobody has led the stream for 15s".into() };
         let batch = IngestOutcome {

@@ -1,9 +1,8 @@
 //! Runs streams side by side, up to a bound.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -61,18 +60,21 @@ impl Running {
                 });
             }
         }
-        let mut ran: Vec<Option<Ran>> = names.iter().map(|_| None).collect();
+        let mut ran: Vec<Option<(Ran, Duration)>> = names.iter().map(|_| None).collect();
         while let Some(joined) = streams.join_next().await {
             match joined {
-                Ok((at, result)) => ran[at] = Some(result),
+                Ok((at, result, took)) => ran[at] = Some((result, took)),
                 Err(error) => tracing::error!(%error, "a stream ended badly"),
             }
         }
-        let report = |((platform, stream, name), ran): ((String, String, StreamName), Option<Ran>)| {
-            let broken_off =
-                || Ran::failed(&Error::invariant(&stream, "the task that ran it broke off"), &name);
-            let ran = ran.unwrap_or_else(broken_off);
-            StreamReport { platform, stream, ran }
+        let report = |(name, ran): (StreamName, Option<(Ran, Duration)>)| {
+            let (platform, stream) = (name.platform().to_owned(), name.key());
+            let (ran, took) = ran.unwrap_or_else(|| {
+                let broken_off = Error::invariant(&stream, "the task that ran it broke off");
+                (Ran::failed(&broken_off, &name), Duration::ZERO)
+            });
+            let milliseconds = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+            StreamReport { platform, stream, milliseconds, ran }
         };
         names.into_iter().zip(ran).map(report).collect()
     }
@@ -84,7 +86,7 @@ impl Running {
             StreamJob::Sync(_) => Pace::default(),
             StreamJob::Ingest(_) => Pace::of_ingestion(),
         };
-        let progress = Progress::on(&self.screen, label, pace);
+        let progress = Progress::on(&self.screen, platform, &stream, pace);
         let ran = {
             let run = self.with_observer(job, &progress, peer);
             tokio::pin!(run);
