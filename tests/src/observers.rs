@@ -88,7 +88,8 @@ pub struct Script {
 }
 
 impl Script {
-    pub(crate) fn new(
+    /// Statements for a database, one at each occurrence of one of the steps from the `first` on.
+    pub fn new(
         options: PgConnectOptions,
         steps: &[Step],
         first: usize,

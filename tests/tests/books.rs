@@ -5,11 +5,9 @@
 use std::sync::Arc;
 
 use milestream_oracle::{Holding as Judged, Operation, Secondary};
-use milestream_tests::{
-    At, Dice, STORE, Table, Tape, World, control, deletes, inserts, person, texts, updates,
-};
+use milestream_tests::{At, Dice, STORE, Table, World, control, inserts, person, texts, updates};
 use milestream_worker::Holding;
-use milestream_worker::observer::{NoticeKind, Observer, Step};
+use milestream_worker::observer::{Observer, Step};
 use milestream_worker::sync::{Job, Until};
 
 const BOTH: [(Holding, Judged); 2] =
@@ -253,35 +251,4 @@ async fn a_reader_never_sees_data_and_watermark_apart() {
     let right = |batch: i32| format!("{batch}:{batch}:{}:{}", 29 + batch, if batch == 1 { 0 } else { batch });
     assert!(seen.iter().all(|seen| (1..8).any(|batch| *seen == right(batch))), "{seen:?}");
     assert!(seen.len() > 2, "and saw several states: {seen:?}");
-}
-
-#[tokio::test]
-async fn deletions_of_rows_that_something_else_removed_are_a_warning() {
-    let mut world = World::new(vec![Table::people()]).await;
-    world.commit(inserts("people", 0..10)).await;
-    let job = world.job("Edge", Holding::LiveOnly);
-    world.sync(&job).await.unwrap();
-    world.commit(deletes("people", 0..2)).await;
-    world.execute("secondary", "delete from edge_store1_people_merge where id = 1").await;
-    let tape = Arc::new(Tape::default());
-    world.sync_with(&job, Until::CaughtUp, tape.clone()).await.unwrap();
-    world.assert_holds(&job, 2).await;
-    let warnings = tape.notices(NoticeKind::Warning);
-    assert!(warnings.len() == 1 && warnings[0].contains("1 rows"), "{warnings:?}");
-}
-
-#[tokio::test]
-async fn a_mirror_whose_versions_something_else_removed_halts() {
-    let mut world = World::new(vec![Table::people()]).await;
-    world.commit(inserts("people", 0..10)).await;
-    let job = world.job("Edge", Holding::Mirror);
-    world.sync(&job).await.unwrap();
-    world.commit(updates("people", 0..3, "changed")).await;
-    world.execute("secondary", "delete from edge_store1_people_merge where id = 1").await;
-    let error = world.sync(&job).await.unwrap_err();
-    assert!(
-        error.to_string().contains("3 versions are to be closed, 2 of them are there and live"),
-        "{error}"
-    );
-    assert_eq!(world.watermark(&job).await, Some(1));
 }

@@ -116,6 +116,7 @@ fn difference(
             shown(wanted),
             shown(found)
         ),
+        hooks: Vec::new(),
     }
 }
 

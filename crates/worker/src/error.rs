@@ -225,6 +225,27 @@ pub enum Error {
         /// Versions that the batches through X leave live, as recorded.
         recorded: i64,
     },
+    /// The merge tables of a platform that ingests do not hold what its batches left.
+    #[error(
+        "{endpoint}: the batches of stream {stream:?} through {batch} leave {recorded} live rows by batch_metrics, but there \
+         are {found} ({tables}); no batch was opened"
+    )]
+    LiveRowsMoved {
+        /// The platform's database.
+        endpoint: String,
+        /// The stream.
+        stream: String,
+        /// The newest committed batch.
+        batch: PrimaryBatch,
+        /// Live rows over all datasets.
+        found: i64,
+        /// Live rows that the batches leave, as recorded.
+        recorded: i64,
+        /// The merge tables, each with its live rows.
+        tables: String,
+        /// Statements that let the stream begin anew.
+        anew: String,
+    },
     /// The stream has other datasets than it had at its watermark.
     #[error(
         "the datasets of stream {stream:?} are not those of batch {watermark} any more: {seen}; nothing was written"
@@ -237,13 +258,25 @@ pub enum Error {
         /// Which dataset came or went, and where.
         seen: String,
     },
-    /// The secondary does not hold what its watermark says.
-    #[error("{table} does not hold the state of its watermark: {seen}; nothing was written")]
+    /// The secondary does not hold what its watermark says, or did not take what a merge wrote.
+    #[error("{table} does not hold what it must: {seen}{}; nothing was written", because(.hooks))]
     Diverged {
         /// The secondary's table.
         table: String,
-        /// What was missing.
+        /// What was missing, and an example.
         seen: String,
+        /// Triggers and rules of the table, where these are the likely cause.
+        hooks: Vec<String>,
+    },
+    /// A platform that ingests did not take what a batch wrote.
+    #[error("{table} did not take what the batch wrote: {seen}{}; the batch was not committed", because(.hooks))]
+    Unwritten {
+        /// The platform's table.
+        table: String,
+        /// What was missing, and an example.
+        seen: String,
+        /// Triggers and rules of the table, where these are the likely cause.
+        hooks: Vec<String>,
     },
     /// A sync would delete too much.
     #[error(
@@ -423,6 +456,14 @@ impl Error {
             Error::Statement { source, .. } | Error::Unreachable { source, .. } => sqlstate(source),
             _ => None,
         }
+    }
+}
+
+/// The likely cause of a write that did not take place.
+fn because(hooks: &[String]) -> String {
+    match hooks {
+        [] => String::new(),
+        hooks => format!("; the likely cause is {}", hooks.join(", ")),
     }
 }
 

@@ -47,8 +47,10 @@ impl Error {
             | Error::PrimaryReset { .. }
             | Error::Pruned { .. }
             | Error::LiveRowsLost { .. }
+            | Error::LiveRowsMoved { .. }
             | Error::Datasets { .. }
             | Error::Diverged { .. }
+            | Error::Unwritten { .. }
             | Error::TooManyDeletes { .. }
             | Error::BudgetSpent { .. }
             | Error::Unreadable { .. }
@@ -132,13 +134,26 @@ impl Error {
                     seed_again(stream)
                 )
             }
+            Error::LiveRowsMoved { batch, anew, .. } => format!(
+                "something else wrote to the merge tables: bring them back to what batch {batch} left, then run again; or let the \
+                 stream begin anew with batch 1 ({anew}), after which its secondaries have to be seeded again"
+            ),
             Error::Datasets { .. } => format!(
                 "put the model back as it was; or let the primary commit a batch with the model as it is, and then, {}",
                 seed_again(stream)
             ),
-            Error::Diverged { .. } => format!("something else wrote to the secondary's table; {}", seed_again(stream)),
+            Error::Diverged { hooks, .. } if hooks.is_empty() => {
+                format!("something else wrote to the secondary's table; {}", seed_again(stream))
+            }
+            Error::Diverged { table, hooks, .. } | Error::Unwritten { table, hooks, .. } => match hooks.is_empty() {
+                true => "keep away whatever else writes to the table, then run again".into(),
+                false => format!(
+                    "drop or disable {} on {table}, or let it pass what Milestream writes as it is; then run again",
+                    hooks.join(" and ")
+                ),
+            },
             Error::TooManyDeletes { .. } => {
-                "check that the primary was not emptied by mistake; if the deletions are meant, sync once with --max-delete-fraction 1".into()
+                "check that the primary, or the source, was not emptied by mistake; if the deletions are meant, sync once with --max-delete-fraction 1".into()
             }
             Error::Busy { .. } => "nothing to do: the other worker goes on; if it is dead its lease ends by itself".into(),
             Error::Fenced { .. } => "nothing to do: the other worker goes on".into(),
@@ -212,7 +227,7 @@ mod tests {
                 recorded: 2,
             },
             Error::LiveRowsLost { endpoint, stream, batch, found: 1, recorded: 2 },
-            Error::Diverged { table, seen },
+            Error::Diverged { table, seen, hooks: Vec::new() },
         ];
         let people = Stream { store: "Store1".into(), dataset: Some("people".into()), datasets: Vec::new() };
         let people = StreamName::of("Edge", &people);

@@ -18,6 +18,8 @@ pub(crate) struct Table {
     /// Columns of the primary key, in order; empty without one.
     pub(crate) primary_key: Vec<String>,
     pub(crate) indexes: Vec<Index>,
+    /// Triggers and rules that may change what a write does, as a person reads them; partitions' included.
+    pub(crate) hooks: Vec<String>,
     /// Rows the statistics expect, of a view or foreign table the planner; `None` before the first ANALYZE.
     pub(crate) rows_estimated: Option<f64>,
     /// Bytes of the main forks, leaves included.
@@ -124,6 +126,16 @@ const INDEX_COLUMNS: &str = "array_to_json(array(select coalesce(a.attname::text
      from unnest(x.indkey[0:x.indnkeyatts - 1]) with ordinality k(attnum, at) \
      left join pg_attribute a on a.attrelid = x.indrelid and a.attnum = k.attnum order by k.at))";
 
+/// SQL for the users' triggers and rules on the writes of a relation `c`, those that never fire left out.
+const HOOKS: &str = "array_to_json(array(select format('trigger %I (%s %s, %s())', g.tgname, \
+        case when g.tgtype & 2 <> 0 then 'before' when g.tgtype & 64 <> 0 then 'instead of' else 'after' end, \
+        concat_ws(' or ', case when g.tgtype & 4 <> 0 then 'insert' end, case when g.tgtype & 16 <> 0 then 'update' end, \
+           case when g.tgtype & 8 <> 0 then 'delete' end), g.tgfoid::regproc) \
+     from pg_trigger g where not g.tgisinternal and g.tgparentid = 0 and g.tgenabled in ('O', 'A') and g.tgtype & 28 <> 0 \
+        and (g.tgrelid = c.oid or g.tgrelid in (select relid from pg_partition_tree(c.oid))) \
+     union all select format('rule %I (on %s)', w.rulename, case w.ev_type when '2' then 'update' when '3' then 'insert' else 'delete' end) \
+     from pg_rewrite w where w.ev_class = c.oid and w.ev_type in ('2', '3', '4') and w.ev_enabled in ('O', 'A') order by 1))";
+
 /// SQL for a relation `c` of schema `n` as JSON, in the shape of [`Answer`].
 fn relation() -> String {
     format!(
@@ -142,6 +154,7 @@ fn relation() -> String {
         from pg_attribute a join pg_type t on t.oid = a.atttypid \
         where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped order by a.attnum)), \
      'primary_key', coalesce((select {INDEX_COLUMNS} from pg_index x where x.indrelid = c.oid and x.indisprimary), '[]'), \
+     'hooks', {HOOKS}, \
      'indexes', array_to_json(array(select json_build_object('name', i.relname, 'columns', {INDEX_COLUMNS}, \
            'unique', x.indisunique and x.indpred is null, 'definition', pg_get_indexdef(x.indexrelid), \
            'constraint', exists (select 1 from pg_constraint k where k.conindid = x.indexrelid)) \

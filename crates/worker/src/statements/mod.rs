@@ -7,6 +7,7 @@ pub(crate) mod ingest;
 pub(crate) mod landing;
 pub(crate) mod merge;
 pub(crate) mod reset;
+pub(crate) mod proof;
 pub(crate) mod seed;
 
 use crate::pair::{CarriedColumn, Pair};

@@ -3,7 +3,7 @@
 use milestream_core::chunk::{BlockRange, DeltaPosition, KeyRange};
 use milestream_core::milestone::{BatchRange, LocalBatch, PrimaryBatch};
 
-use super::{block_delta, compare, delta, landing, merge, samples, seed};
+use super::{block_delta, compare, delta, landing, merge, proof, samples, seed};
 use crate::pair::{Holding, Pair};
 
 const X: PrimaryBatch = PrimaryBatch(4);
@@ -120,6 +120,34 @@ fn how_a_full_delta_is_merged() {
         ("close", statements.close),
         ("insert", statements.insert),
     ]));
+}
+
+#[test]
+fn how_a_merge_is_proven() {
+    let (keys, local) = ([vec!["k".to_owned(), "2013-01-01".to_owned()]], LOCAL);
+    insta::assert_snapshot!(both(|pair| {
+        let mut statements = match pair.holding {
+            Holding::LiveOnly => vec![
+                ("what was staged", proof::net(pair, local)),
+                ("growth on the primary", proof::growth(pair, range())),
+                ("deletions that were gone", proof::deletions_missing(pair, local)),
+                ("upserts that were there", proof::upserts_known(pair, local, true)),
+                ("upserts that were not", proof::upserts_known(pair, local, false)),
+                ("one of them live at X", proof::key_live_at(pair, X, &keys, true)),
+                ("one of them not live at X", proof::key_live_at(pair, X, &keys, false)),
+                ("surplus", proof::surplus(pair, X)),
+                ("for a person", proof::list_doubles(pair, X)),
+            ],
+            Holding::Mirror => vec![
+                ("what was staged", proof::full(pair, local, X)),
+                ("closures that were not live", proof::closures_missing(pair, local, X)),
+                ("doubled here", proof::doubled_here(pair, local, X)),
+                ("doubled there", proof::doubled_there(pair, range())),
+            ],
+        };
+        statements.extend([("by difference", proof::difference(pair)), ("held", proof::held(pair))]);
+        statements
+    }));
 }
 
 #[test]

@@ -14,7 +14,7 @@ use super::leading::Leadership;
 use super::planning::{self, Decision, Draft, Former};
 use super::retry::Budget;
 use super::sessions::Sessions;
-use super::{Committed, Outcome, Until, Upstream, gathering, landing, merging, storing};
+use super::{Committed, Outcome, Until, Upstream, gathering, landing, merging, standing, storing};
 use crate::error::{Class, Error, Result};
 use crate::observer::{Happening, NoticeKind, Step};
 use crate::pair::Holding;
@@ -114,6 +114,7 @@ async fn next_plan(
     outcome.watermark = row.watermark;
     let upstream = planning::choose_upstream(&ground.job, &row).await?;
     let mut primary = sessions.reader(ground, upstream, "plan").await?;
+    standing::check(ground, lease, upstream, &mut primary, secondary, &row).await?;
     let plan = if let Some(mut flight) = row.flight {
         flight.retries += 1;
         let (pairs, _) = planning::pairs(&ground.job, upstream, &mut primary, secondary).await?;
@@ -360,6 +361,7 @@ async fn write_rows(
         Some(from) => merging::merge(ground, plan, from, secondary).await?,
     };
     merging::clear_old(ground, plan, secondary).await?;
+    standing::keep(ground, plan, secondary).await?;
     Ok(counts)
 }
 

@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use super::copying::{Plan, counted};
 use super::ground::Ground;
 use super::job::VerifySeed;
-use super::{ledger, limits, sweeping};
+use super::{ledger, limits, proof, sweeping};
 use crate::digest;
 use crate::error::{Error, Result};
 use crate::observer::{Happening, Step};
@@ -218,7 +218,7 @@ fn compare_counts(pair: &Pair, expected: u64, landed: u64) -> Result<()> {
 /// Makes what has landed visible, so much of each dataset; part of the committing transaction.
 ///
 /// # Errors
-/// `HashCollision` and `TooManyDeletes` where a merge table exists already.
+/// `HashCollision`, `TooManyDeletes` and `Diverged` where a merge table exists already.
 pub(crate) async fn reveal(
     ground: &Ground,
     plan: &Plan,
@@ -243,7 +243,18 @@ pub(crate) async fn reveal(
             secondary.execute("creating the staging table", statement).await?;
         }
     }
+    prove(plan, secondary).await?;
     Ok(total)
+}
+
+/// What came into tables that existed before is there; only then what has landed is forgotten.
+async fn prove(plan: &Plan, secondary: &mut Session) -> Result<()> {
+    proof::end_deferral(secondary).await?;
+    for pair in plan.pairs.iter().filter(|pair| pair.existing.is_some()) {
+        proof::of_difference(plan, pair, secondary).await?;
+        secondary.execute("dropping the landing table", landing::drop_landing(pair)).await?;
+    }
+    Ok(())
 }
 
 async fn reveal_new(pair: &Pair, landed: Tally, secondary: &mut Session) -> Result<Counts> {
@@ -290,7 +301,6 @@ async fn by_difference(
     for definition in dropped {
         secondary.execute("building an index again", definition).await?;
     }
-    secondary.execute("dropping the landing table", landing::drop_landing(pair)).await?;
     Ok(Counts { inserted, updated, deleted, total: landed.rows })
 }
 

@@ -2,7 +2,7 @@
 
 use milestream_core::milestone::PrimaryBatch;
 
-use super::ground::Ground;
+use super::ground::{Charge, Ground};
 use crate::error::{Error, Result};
 use crate::postgres::sql::ident;
 
@@ -18,14 +18,14 @@ pub(crate) fn rows_that_matter(deletes: i64, fraction: f64) -> i64 {
 /// # Errors
 /// `TooManyDeletes` when `deletes` is more than the allowed share of `rows`.
 #[expect(clippy::cast_precision_loss, reason = "a share needs no precision")]
-pub(crate) fn check_deletes(
-    ground: &Ground,
+pub(crate) fn check_deletes<J: Charge>(
+    ground: &Ground<J>,
     table: &str,
     to: PrimaryBatch,
     deletes: i64,
     rows: i64,
 ) -> Result<()> {
-    let fraction = ground.job.tuning.max_delete_fraction;
+    let fraction = ground.job.tuning().max_delete_fraction;
     if deletes as f64 <= fraction * rows as f64 {
         return Ok(());
     }

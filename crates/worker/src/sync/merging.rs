@@ -1,12 +1,12 @@
 //! Merging an increment from its staging tables.
 
-use milestream_core::milestone::PrimaryBatch;
+use milestream_core::milestone::{BatchRange, PrimaryBatch};
 
 use super::copying::{Plan, counted};
 use super::ground::Ground;
 use super::limits;
+use super::proof::{self, Written};
 use crate::error::{Error, Result};
-use crate::observer::NoticeKind;
 use crate::pair::{Holding, KEY_HASH, Pair};
 use crate::postgres::Session;
 use crate::postgres::fields::Fields;
@@ -25,11 +25,14 @@ pub(crate) async fn merge(
     secondary: &mut Session,
 ) -> Result<Counts> {
     let mut total = Counts::default();
+    let mut written = Vec::with_capacity(plan.pairs.len());
     for pair in &plan.pairs {
-        let counts = match pair.holding {
+        let wrote = match pair.holding {
             Holding::LiveOnly => net(ground, plan, pair, secondary).await?,
             Holding::Mirror => full(ground, plan, pair, from, secondary).await?,
         };
+        written.push(wrote);
+        let counts = wrote.counts;
         total.inserted += counts.inserted;
         total.updated += counts.updated;
         total.deleted += counts.deleted;
@@ -39,6 +42,7 @@ pub(crate) async fn merge(
             secondary.execute("dropping the landing table", drop).await?;
         }
     }
+    proof::of_increment(ground, plan, BatchRange::new(from, plan.flight.to), &written, secondary).await?;
     Ok(total)
 }
 
@@ -56,7 +60,7 @@ pub(crate) async fn clear_old(ground: &Ground, plan: &Plan, secondary: &mut Sess
     Ok(())
 }
 
-async fn net(ground: &Ground, plan: &Plan, pair: &Pair, secondary: &mut Session) -> Result<Counts> {
+async fn net(ground: &Ground, plan: &Plan, pair: &Pair, secondary: &mut Session) -> Result<Written> {
     let local = plan.flight.local;
     let deletes = ask_count(secondary, "counting deletions", merge::net_deletes(pair, local)).await?;
     check_deletes(ground, plan, pair, deletes, secondary).await?;
@@ -65,16 +69,8 @@ async fn net(ground: &Ground, plan: &Plan, pair: &Pair, secondary: &mut Session)
     let deleted = secondary.execute("deleting rows that are gone", statements.delete).await?;
     let updated = secondary.execute("updating rows that changed", statements.update).await?;
     let inserted = secondary.execute("inserting rows that are new", statements.insert).await?;
-    let missing = u64::try_from(deletes).unwrap_or(0).saturating_sub(deleted);
-    if missing > 0 {
-        let text = format!(
-            "{missing} rows of {} that batch {} deletes were gone already: something else writes to the table",
-            ident(&pair.names.merge),
-            plan.flight.to
-        );
-        ground.notice(NoticeKind::Warning, text);
-    }
-    Ok(Counts { inserted, updated, deleted, total: 0 })
+    let counts = Counts { inserted, updated, deleted, total: 0 };
+    Ok(Written { counts, grown: signed(inserted) - signed(deleted) })
 }
 
 async fn full(
@@ -83,28 +79,35 @@ async fn full(
     pair: &Pair,
     from: PrimaryBatch,
     secondary: &mut Session,
-) -> Result<Counts> {
+) -> Result<Written> {
     let statements = merge::full(pair, plan.flight.local, from.0);
     let rows = secondary.ask("counting keys", statements.count_keys).await?;
     let row = rows.first().ok_or_else(|| Error::invariant("a staging table", "a count gave no row"))?;
     let (new, changed, gone) = (counted(row.field(0)?)?, counted(row.field(1)?)?, counted(row.field(2)?)?);
     check_deletes(ground, plan, pair, gone, secondary).await?;
-    let closures = ask_count(secondary, "counting closures", statements.closures).await?;
+    let closures = unsigned(ask_count(secondary, "counting closures", statements.closures).await?);
     let closed = secondary.execute("closing versions", statements.close).await?;
-    if u64::try_from(closures).unwrap_or(0) != closed {
-        let seen = format!("{closures} versions are to be closed, {closed} of them are there and live");
-        return Err(Error::Diverged { table: ident(&pair.names.merge), seen });
+    if closures != closed {
+        return Err(proof::closures_unmet(plan, pair, from, (closures, closed), secondary).await?);
     }
-    secondary.execute("opening versions", statements.insert).await?;
-    let count = |count: i64| u64::try_from(count).unwrap_or(0);
-    Ok(Counts { inserted: count(new), updated: count(changed), deleted: count(gone), total: 0 })
+    let opened = secondary.execute("opening versions", statements.insert).await?;
+    let counts =
+        Counts { inserted: unsigned(new), updated: unsigned(changed), deleted: unsigned(gone), total: 0 };
+    Ok(Written { counts, grown: signed(opened) })
+}
+
+fn signed(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+fn unsigned(count: i64) -> u64 {
+    u64::try_from(count).unwrap_or(0)
 }
 
 /// Rows that the batch staged.
 async fn staged(plan: &Plan, pair: &Pair, secondary: &mut Session) -> Result<u64> {
     let question = merge::staged(pair, plan.flight.local);
-    let rows = ask_count(secondary, "counting staged rows", question).await?;
-    Ok(u64::try_from(rows).unwrap_or(0))
+    Ok(unsigned(ask_count(secondary, "counting staged rows", question).await?))
 }
 
 async fn check_deletes(

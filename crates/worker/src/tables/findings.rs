@@ -1,6 +1,8 @@
 //! What was counted of the primary in the snapshots that an increment's chunks were read in; kept with the chunks, so
 //! that a worker that takes the plan up has it too.
 
+use std::collections::BTreeMap;
+
 use super::ControlTables;
 use super::chunks::ChunkScope;
 use crate::error::Result;
@@ -82,4 +84,20 @@ pub(crate) async fn ledger(
     let query = sqlx::query(assembled(question)).bind(&scope.stream).bind(scope.generation);
     let row = session.row("adding up the ledger", query).await?;
     row.map_or(Ok((0, 0)), |row| Ok((row.field(0)?, row.field(1)?)))
+}
+
+/// What the ledger found of each dataset: versions opened and closed.
+pub(crate) async fn by_dataset(
+    session: &mut Session,
+    tables: &ControlTables,
+    scope: &ChunkScope,
+) -> Result<BTreeMap<String, (i64, i64)>> {
+    let question = format!(
+        "select dataset, min(found_opened), min(found_closed) from {} \
+         where stream_key = $1 and generation = $2 and found_opened is not null group by dataset",
+        tables.sync_chunk
+    );
+    let query = sqlx::query(assembled(question)).bind(&scope.stream).bind(scope.generation);
+    let rows = session.rows("reading the ledger", query).await?;
+    rows.iter().map(|row| Ok((row.field(0)?, (row.field(1)?, row.field(2)?)))).collect()
 }

@@ -49,6 +49,8 @@ fn versions(tables: &ControlTables) -> Vec<String> {
         format!("alter table {} add column reseeding jsonb;", tables.sync_stream),
         // Why a stream stands that goes on by itself at the next sync.
         format!("alter table {} add column waiting_reason text;", tables.sync_stream),
+        // Which files the merge tables had at the watermark.
+        format!("alter table {} add column merge_files jsonb;", tables.sync_stream),
     ]
 }
 

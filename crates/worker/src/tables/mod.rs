@@ -8,6 +8,7 @@ pub(crate) mod helped_chunks;
 pub(crate) mod history;
 pub(crate) mod layout;
 pub(crate) mod lease;
+pub(crate) mod merge_files;
 pub(crate) mod migrations;
 pub(crate) mod primary_batches;
 pub(crate) mod resets;

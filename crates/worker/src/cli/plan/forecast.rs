@@ -71,4 +71,6 @@ pub(super) struct NextSync {
     pub(super) rows_remaining: u64,
     /// Statements that would create indexes on the primary which the reads need.
     pub(super) missing_indexes: Vec<String>,
+    /// Triggers and rules of the secondary's tables, each with its table.
+    pub(super) hooks: Vec<String>,
 }

@@ -11,6 +11,8 @@ use crate::cli::shared_session::{DATABASES_MAX, SharedSession, by_database};
 use crate::config::StreamJob;
 use crate::error::{Error, Result};
 use crate::ingest::IngestJob;
+use crate::pair::Pair;
+use crate::postgres::sql::ident;
 use crate::postgres::{Endpoint, Session};
 use crate::sync::planning::{self, Decision, Draft};
 use crate::sync::{Job, Upstream};
@@ -173,6 +175,7 @@ fn of_flight(flight: &Flight) -> NextSync {
         batches_remaining: 0,
         rows_remaining: 0,
         missing_indexes: Vec::new(),
+        hooks: Vec::new(),
     }
 }
 
@@ -184,6 +187,13 @@ fn of_draft(draft: &Draft) -> NextSync {
         batches_remaining: count(draft.remaining.batches),
         rows_remaining: draft.remaining.rows_recorded,
         missing_indexes: draft.missing_indexes.clone(),
+        hooks: draft.pairs.iter().flat_map(hooks).collect(),
         ..of_flight(&draft.flight)
     }
+}
+
+/// Triggers and rules of a dataset's table: what they keep away or change would halt the sync.
+fn hooks(pair: &Pair) -> Vec<String> {
+    let Some(table) = &pair.existing else { return Vec::new() };
+    table.hooks.iter().map(|hook| format!("{hook} on {}", ident(&table.name))).collect()
 }

@@ -63,6 +63,11 @@ fn facts(sync: &NextSync) -> Vec<String> {
         ));
     }
     facts.extend(sync.missing_indexes.iter().map(|statement| format!("missing index {statement}")));
+    facts.extend(
+        sync.hooks.iter().map(|hook| {
+            format!("beware        {hook}: a write that it keeps away or changes halts the sync")
+        }),
+    );
     facts
 }
 
@@ -99,6 +104,7 @@ mod tests {
             missing_indexes: vec![
                 "create index on \"public\".\"hub_flights_flights_merge\" (ds_surf_batch_out);".into(),
             ],
+            hooks: Vec::new(),
         }
     }
 
@@ -114,6 +120,7 @@ mod tests {
             batches_remaining: 1,
             rows_remaining: 27_500,
             missing_indexes: Vec::new(),
+            hooks: vec!["trigger audit (after update, note()) on \"edge_flights_flights_merge\"".into()],
             ..seed()
         };
         let resumed = NextSync {

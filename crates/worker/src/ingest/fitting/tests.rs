@@ -65,6 +65,7 @@ fn table(columns: &[(&str, &str)], key: &[&str]) -> Table {
         columns: columns.iter().map(column).collect(),
         primary_key: key.iter().map(ToString::to_string).collect(),
         indexes: Vec::new(),
+        hooks: Vec::new(),
         rows_estimated: None,
         bytes: 0,
     }

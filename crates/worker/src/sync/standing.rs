@@ -1,0 +1,137 @@
+//! Whether the merge tables are still those of the watermark. One that was truncated, restored, or dropped and made again
+//! empty takes increments of new rows without a word, and an idle stream would never look.
+//!
+//! Their files tell at the cost of a question. Where one has moved the rows are counted once, on both sides: VACUUM FULL
+//! moves a file too, and takes nothing away. The primary's history counts as of any batch, however far it has moved on.
+
+use std::collections::BTreeMap;
+
+use sqlx::Row;
+use sqlx::postgres::PgRow;
+
+use milestream_core::milestone::PrimaryBatch;
+
+use super::copying::{Plan, counted};
+use super::ground::Ground;
+use super::job::{Job, Upstream};
+use super::planning;
+use crate::error::{Error, Result};
+use crate::observer::NoticeKind;
+use crate::pair::{Holding, Pair, SecondaryNames};
+use crate::postgres::Session;
+use crate::postgres::read::{Expectation, SYSTEM, metrics_table};
+use crate::postgres::sql::ident;
+use crate::statements::{proof, seed};
+use crate::tables::lease::Lease;
+use crate::tables::merge_files;
+use crate::tables::streams::StreamRow;
+
+/// Looks before anything is planned, or said to be up to date.
+///
+/// # Errors
+/// `Diverged` where a table does not have as many rows as the watermark's batch.
+pub(crate) async fn check(
+    ground: &Ground,
+    lease: &Lease,
+    upstream: &Upstream,
+    primary: &mut Session,
+    secondary: &mut Session,
+    row: &StreamRow,
+) -> Result<()> {
+    let (Some(watermark), Some(identity)) = (row.watermark, &row.identity) else { return Ok(()) };
+    let names = merge_tables(&ground.job);
+    let moved = merge_files::moved(secondary, &ground.tables, &ground.stream, &names).await?;
+    if moved.is_empty() {
+        return Ok(());
+    }
+    let (pairs, tables) = planning::pairs(&ground.job, upstream, primary, secondary).await?;
+    let relations = pairs.iter().zip(tables);
+    let expectation = Expectation {
+        system: system(primary).await?,
+        metrics_table: metrics_table(&upstream.platform),
+        stream_key: ground.stream.clone(),
+        batches: vec![identity.batch.clone()],
+        relations: relations
+            .map(|(pair, table)| planning::relation(pair, table.kind.is_lockable()))
+            .collect(),
+    };
+    for pair in pairs.iter().filter(|pair| moved.contains(&pair.dataset)) {
+        compare(ground, &expectation, pair, watermark, primary, secondary).await?;
+    }
+    secondary.begin().await?;
+    merge_files::note(secondary, &ground.tables, &ground.stream, &names).await?;
+    lease.fence(secondary).await?;
+    secondary.commit("noting the files of the merge tables").await
+}
+
+/// Looks again in the transaction that moves the watermark, once every table has been written to, and notes the files
+/// for the next sync.
+///
+/// # Errors
+/// `Diverged`.
+pub(crate) async fn keep(ground: &Ground, plan: &Plan, secondary: &mut Session) -> Result<()> {
+    let names = merge_tables(&ground.job);
+    if !plan.flight.is_seed() {
+        let moved = merge_files::moved(secondary, &ground.tables, &ground.stream, &names).await?;
+        for pair in plan.pairs.iter().filter(|pair| moved.contains(&pair.dataset)) {
+            let mut primary = plan.sessions.reader(ground, &plan.upstream, "count").await?;
+            compare(ground, &plan.flight.expectation, pair, plan.flight.to, &mut primary, secondary).await?;
+            plan.sessions.keep_reader(primary);
+        }
+    }
+    merge_files::note(secondary, &ground.tables, &ground.stream, &names).await
+}
+
+fn merge_tables(job: &Job) -> BTreeMap<String, String> {
+    let name = |dataset: &str| SecondaryNames::of(&job.platform, &job.stream.store, dataset).merge;
+    job.stream.datasets.iter().map(|dataset| (dataset.name.clone(), name(&dataset.name))).collect()
+}
+
+async fn system(primary: &mut Session) -> Result<String> {
+    let rows = primary.ask("asking who the primary is", format!("select {SYSTEM}")).await?;
+    Ok(rows.first().and_then(|row| row.get::<Option<String>, _>(0)).unwrap_or_default())
+}
+
+async fn compare(
+    ground: &Ground,
+    expectation: &Expectation,
+    pair: &Pair,
+    batch: PrimaryBatch,
+    primary: &mut Session,
+    secondary: &mut Session,
+) -> Result<()> {
+    let table = ident(&pair.names.merge);
+    if pair.existing.is_none() {
+        let seen = format!("there is no such table, though the stream holds batch {batch}");
+        return Err(Error::Diverged { table, seen, hooks: Vec::new() });
+    }
+    let rows = secondary.ask("counting the rows of a table that was rewritten", proof::held(pair)).await?;
+    let held = rows.first().map_or(Ok((0, 0)), pair_of_counts)?;
+    let (name, expectation) = (ground.session_name("count"), expectation.for_dataset(&pair.dataset));
+    let question = seed::count(pair, batch);
+    let row = expectation.open_asking(primary, &name, "counting the primary's rows", &question).await?;
+    let mut wanted = pair_of_counts(&row)?;
+    if held != wanted && pair.holding == Holding::LiveOnly {
+        let surplus =
+            primary.ask("counting versions of keys that are live twice", proof::surplus(pair, batch)).await?;
+        let surplus = surplus.first().map_or(Ok(0), |row| counted(row.get(0)))?;
+        wanted = (wanted.0 - surplus, wanted.1 - surplus);
+    }
+    primary.commit("ending a read").await?;
+    if held == wanted {
+        let text =
+            format!("{table} was rewritten or made again since the last sync, and has all {} rows", held.0);
+        ground.notice(NoticeKind::Warning, text);
+        return Ok(());
+    }
+    let seen = format!(
+        "it was emptied, restored or made again since the last sync, and has {} rows ({} of them live) where the primary \
+         has {} ({}) as of batch {batch}",
+        held.0, held.1, wanted.0, wanted.1
+    );
+    Err(Error::Diverged { table, seen, hooks: Vec::new() })
+}
+
+fn pair_of_counts(row: &PgRow) -> Result<(i64, i64)> {
+    Ok((counted(row.get(0))?, counted(row.get(1))?))
+}
