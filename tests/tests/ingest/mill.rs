@@ -73,6 +73,8 @@ impl Mill {
         let tuning = Tuning {
             retry_pause_min: Duration::from_millis(20),
             retry_pause_max: Duration::from_millis(200),
+            // The tables of most tests have few rows, and lose most of them.
+            max_delete_fraction: 1.0,
             ..Tuning::default()
         };
         let job = IngestJob {

@@ -3,7 +3,7 @@
 use milestream_core::milestone::{LocalBatch, PrimaryBatch};
 
 use super::job::{IngestJob, IngestOutcome};
-use super::{merging, staging, survey};
+use super::{books, merging, staging, survey};
 use crate::error::Result;
 use crate::observer::{Happening, NoticeKind, Step};
 use crate::pair::Pair;
@@ -61,6 +61,7 @@ async fn lead(
     compare_encodings(&source, store)?;
     ground.wait_for_leave(&mut source).await?;
     let survey = survey::open(ground, &mut source, store).await?;
+    books::check(ground, &survey.pairs, id, store).await?;
     let batch = Batch { id, pairs: survey.pairs, lease };
     start(ground, &batch, store).await?;
     let happening = Happening::Plan {

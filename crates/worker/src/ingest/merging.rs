@@ -1,21 +1,26 @@
 //! From the staging tables into the merge tables, in the transaction that commits the batch.
 
+use milestream_core::milestone::PrimaryBatch;
+
 use super::attempt::Batch;
 use super::job::IngestJob;
 use crate::error::{Error, Result};
 use crate::pair::{Holding, KEY_HASH, Pair};
-use crate::postgres::Session;
 use crate::postgres::fields::Fields;
 use crate::postgres::sql::{ident, literal};
+use crate::postgres::{Session, catalog};
 use crate::statements::{ingest, landing, merge};
 use crate::sync::copying::counted;
 use crate::sync::ground::Ground;
+use crate::sync::limits;
+use crate::sync::proof::{self, Fault};
 use crate::tables::batches::Counts;
 
 /// Merges every dataset. The counts say how the batch differs from the one before, rows staged left out.
 ///
 /// # Errors
-/// `HashCollision` where a table is unique on the key hash; `Setup` when batches were numbered anew.
+/// `HashCollision` where a table is unique on the key hash; `Setup` when batches were numbered anew; `TooManyDeletes`;
+/// `Unwritten`.
 pub(crate) async fn merge(ground: &Ground<IngestJob>, batch: &Batch, store: &mut Session) -> Result<Counts> {
     let mut total = Counts::default();
     for pair in &batch.pairs {
@@ -74,25 +79,27 @@ impl Merging<'_> {
             store.execute("comparing staged and live rows", statement).await?;
         }
         let keys = self.count_keys(store).await?;
+        self.check_deletes(keys.deleted, store).await?;
         match pair.holding {
             Holding::Mirror => {
                 let closed = store.execute("closing versions", ingest::close(pair, batch)).await?;
-                self.expect("closed", keys.updated + keys.deleted, closed)?;
+                self.expect("closed", keys.updated + keys.deleted, closed, store).await?;
                 let opened = store.execute("opening versions", ingest::open(pair, batch)).await?;
-                self.expect("opened", keys.inserted + keys.updated, opened)?;
+                self.expect("opened", keys.inserted + keys.updated, opened, store).await?;
             }
             // In this order: a hash that moves from one key to another is free again before it is inserted.
             Holding::LiveOnly => {
                 let deleted = store.execute("deleting rows that are gone", ingest::delete(pair)).await?;
-                self.expect("deleted", keys.deleted, deleted)?;
+                self.expect("deleted", keys.deleted, deleted, store).await?;
                 let updated =
                     store.execute("updating rows that changed", ingest::update(pair, batch)).await?;
-                self.expect("updated", keys.updated, updated)?;
+                self.expect("updated", keys.updated, updated, store).await?;
                 let inserted =
                     store.execute("inserting rows that are new", ingest::insert_new(pair, batch)).await?;
-                self.expect("inserted", keys.inserted, inserted)?;
+                self.expect("inserted", keys.inserted, inserted, store).await?;
             }
         }
+        self.prove(store).await?;
         store.execute("forgetting the difference", ingest::forget_difference()).await?;
         Ok(match pair.holding {
             Holding::LiveOnly => keys,
@@ -110,14 +117,42 @@ impl Merging<'_> {
         Ok(Counts { inserted: count(0)?, updated: count(1)?, deleted: count(2)?, total: 0 })
     }
 
+    /// A source emptied by mistake must not empty its platforms.
+    async fn check_deletes(&self, deletes: u64, store: &mut Session) -> Result<()> {
+        let deletes = i64::try_from(deletes).unwrap_or(i64::MAX);
+        if deletes == 0 {
+            return Ok(());
+        }
+        let limit = limits::rows_that_matter(deletes, self.ground.job.tuning.max_delete_fraction);
+        let rows = store.ask("counting live rows", merge::rows_below(self.pair, limit)).await?;
+        let rows = rows.first().map_or(Ok(0), |row| counted(row.field(0)?))?;
+        let batch = PrimaryBatch(self.batch.id.0);
+        limits::check_deletes(self.ground, &self.pair.names.merge, batch, deletes, rows)
+    }
+
     /// Whether as many rows were written as differed; rolled back with everything else when not.
-    fn expect(&self, what: &str, expected: u64, found: u64) -> Result<()> {
+    async fn expect(&self, what: &str, expected: u64, found: u64, store: &mut Session) -> Result<()> {
         if expected == found {
             return Ok(());
         }
-        let what =
-            format!("{expected} rows were to be {what} and {found} were: something else writes to the table");
-        Err(Error::invariant(ident(&self.pair.names.merge), what))
+        Err(self.unwritten(format!("{expected} rows were to be {what} and {found} were"), store).await?)
+    }
+
+    /// Whether the rows that differed are what was staged, once every trigger has run.
+    async fn prove(&self, store: &mut Session) -> Result<()> {
+        proof::end_deferral(store).await?;
+        let faults = store.ask("proving what was merged", ingest::proof(self.pair, self.batch.id)).await?;
+        match faults.first().map(Fault::of_row).transpose()? {
+            None => Ok(()),
+            Some(fault) => Err(self.unwritten(fault.seen(PrimaryBatch(self.batch.id.0)), store).await?),
+        }
+    }
+
+    /// The error of a write that did not take place; ends its transaction to look what may have kept it away.
+    async fn unwritten(&self, seen: String, store: &mut Session) -> Result<Error> {
+        store.rollback().await?;
+        let hooks = catalog::find(store, &self.pair.names.merge).await?.map(|table| table.hooks);
+        Ok(Error::Unwritten { table: ident(&self.pair.names.merge), seen, hooks: hooks.unwrap_or_default() })
     }
 
     /// Versions opened by this batch or a later one would be closed before they were opened.

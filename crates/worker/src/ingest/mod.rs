@@ -5,6 +5,7 @@
 //! batch that failed is run again under its own id.
 
 mod attempt;
+mod books;
 mod fitting;
 mod job;
 mod merging;

@@ -7,7 +7,7 @@
 use milestream_core::milestone::{LIVE, LocalBatch};
 
 use super::landing::{index, key_text, model_columns};
-use super::{carried, carried_names};
+use super::{carried, carried_names, proof};
 use crate::ingest::HashFormula;
 use crate::pair::{ALL_HASH, BATCH_ID, BATCH_IN, BATCH_OUT, CarriedColumn, Holding, KEY_HASH, Pair};
 use crate::postgres::sql::{equal_keys, ident, list, prefixed};
@@ -121,6 +121,29 @@ pub(crate) fn count_difference() -> String {
         "select (count(*) filter (where not {HELD}))::text, (count(*) filter (where {HELD} and {STAGED}))::text, \
          (count(*) filter (where not {STAGED}))::text from {DIFFERENCE}"
     )
+}
+
+/// Keys of the difference whose live row is not what was staged; see [`super::proof`].
+pub(crate) fn proof(pair: &Pair, batch: LocalBatch) -> String {
+    let (there, altered) = (proof::is_there(pair, "t"), proof::differ(pair, "t", "s"));
+    let (live, opened) = match pair.holding {
+        Holding::LiveOnly => (String::new(), String::new()),
+        Holding::Mirror => (format!(" and t.{BATCH_OUT} = {LIVE}"), format!(" or t.{BATCH_IN} <> {batch}")),
+    };
+    proof::faults(&format!(
+        "select case when not d.{STAGED} then '{}' when not {there} then '{}' else '{}' end as fault, {} as key, \
+         {} as columns from {DIFFERENCE} d left join {} s on s.{BATCH_ID} = {batch} and {} left join {} t on {}{live} \
+         where case when d.{STAGED} then not {there} or {altered}{opened} else {there} end",
+        proof::LEFT,
+        proof::MISSING,
+        proof::ALTERED,
+        key_text(pair, "d"),
+        proof::columns_that_differ(pair, "t", "s"),
+        ident(&pair.names.staging),
+        equal_keys("s", "d", pair.key_names()),
+        ident(&pair.names.merge),
+        equal_keys("t", "d", pair.key_names()),
+    ))
 }
 
 /// Makes room for the next dataset's difference.

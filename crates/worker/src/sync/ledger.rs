@@ -7,6 +7,7 @@ use super::copying::Plan;
 use super::ground::Ground;
 use crate::error::{Error, Result};
 use crate::observer::NoticeKind;
+use crate::pair::Holding;
 use crate::postgres::Session;
 use crate::postgres::read::Expectation;
 use crate::tables::findings;
@@ -70,7 +71,8 @@ async fn recorded_live(ground: &Ground, plan: &Plan) -> Result<Option<RecordedLi
     let mut primary = plan.sessions.reader(ground, &plan.upstream, "ledger").await?;
     expectation.open(&mut primary, &ground.session_name("ledger")).await?;
     let (metrics, x) = (&expectation.metrics_table, plan.flight.to);
-    let recorded = primary_batches::recorded_live(&mut primary, metrics, &ground.stream, x).await?;
+    let forensic = Holding::Mirror;
+    let recorded = primary_batches::recorded_live(&mut primary, metrics, &ground.stream, x, forensic).await?;
     primary.commit("ending a read").await?;
     plan.sessions.keep_reader(primary);
     Ok(recorded)

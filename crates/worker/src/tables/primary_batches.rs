@@ -7,6 +7,7 @@ use sqlx::postgres::PgRow;
 use milestream_core::milestone::PrimaryBatch;
 
 use crate::error::{Error, Result};
+use crate::pair::Holding;
 use crate::postgres::Session;
 use crate::postgres::fields::Fields;
 use crate::postgres::read::{BatchIdentity, FINGERPRINT, SYSTEM};
@@ -152,17 +153,23 @@ pub(crate) struct RecordedLive {
     pub(crate) datasets: BTreeSet<String>,
 }
 
-/// Versions opened less versions closed, over all batches through `x`. `None` where that is no sum of what is live:
+/// Versions opened less versions closed, over all batches through `x`; on a live-only platform, whose batches count keys,
+/// keys that are new less keys that are gone. `None` where that is no sum of what is live:
 /// batches or counts are missing, or the platform is a secondary itself, which counts keys.
 pub(crate) async fn recorded_live(
     session: &mut Session,
     metrics_table: &str,
     stream: &str,
     x: PrimaryBatch,
+    counting: Holding,
 ) -> Result<Option<RecordedLive>> {
+    let closed = match counting {
+        Holding::LiveOnly => DELETED.to_owned(),
+        Holding::Mirror => format!("{UPDATED} - {DELETED}"),
+    };
     let question = format!(
         "select sum(net)::int8, array_agg(distinct datasets) filter (where datasets is not null) \
-         from (select {INSERTED} - {UPDATED} - {DELETED} as net, {PULLED} as pulled, {DATASETS} as datasets from {} \
+         from (select {INSERTED} - {closed} as net, {PULLED} as pulled, {DATASETS} as datasets from {} \
             where m.key = $1 and m.batch_status = 'committed' and m.batch_id between 1 and $2) batch \
          having count(net) = $2 and not bool_or(pulled)",
         layout::rows(metrics_table)

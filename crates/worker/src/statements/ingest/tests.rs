@@ -54,3 +54,9 @@ fn live_rows_are_deleted_updated_and_inserted() {
 fn keys_that_share_a_hash_are_found_in_staging() {
     insta::assert_snapshot!(colliding_keys(&pair(Holding::LiveOnly), BATCH));
 }
+
+#[test]
+fn what_was_merged_is_proven_over_the_difference() {
+    let statements = [Holding::LiveOnly, Holding::Mirror].map(|holding| proof(&pair(holding), BATCH));
+    insta::assert_snapshot!(statements.join(";\n"));
+}
