@@ -148,6 +148,16 @@ pub enum Error {
         /// The other key.
         second: String,
     },
+    /// The secondary takes two keys of the primary for one.
+    #[error("{table} takes two keys of the primary for one: ({first}) and ({second})")]
+    KeysCoincide {
+        /// The secondary's table.
+        table: String,
+        /// One key.
+        first: String,
+        /// The other key.
+        second: String,
+    },
     /// A table of the primary was rewritten since the plan was made.
     #[error("{table} on {endpoint} was rewritten: file {planned} when planned, {found} now")]
     Rewritten {
@@ -167,6 +177,16 @@ pub enum Error {
         table: String,
         /// The numbers or digests that differ.
         seen: String,
+    },
+    /// Values landed that are not those of the primary.
+    #[error("{table}: {columns} of the rows that landed are not what the primary has as of batch {batch}")]
+    Altered {
+        /// The primary's table.
+        table: String,
+        /// The columns that differ.
+        columns: String,
+        /// X.
+        batch: PrimaryBatch,
     },
     /// A seed did not come out right, time after time.
     #[error(
@@ -227,14 +247,12 @@ pub enum Error {
     },
     /// The merge tables of a platform that ingests do not hold what its batches left.
     #[error(
-        "{endpoint}: the batches of stream {stream:?} through {batch} leave {recorded} live rows by batch_metrics, but there \
-         are {found} ({tables}); no batch was opened"
+        "{at}: the batches through {batch} leave {recorded} live rows by batch_metrics, but there are {found} ({tables}); no \
+         batch was opened"
     )]
     LiveRowsMoved {
-        /// The platform's database.
-        endpoint: String,
-        /// The stream.
-        stream: String,
+        /// The platform's database, and the stream.
+        at: String,
         /// The newest committed batch.
         batch: PrimaryBatch,
         /// Live rows over all datasets.

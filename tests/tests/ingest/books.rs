@@ -23,7 +23,7 @@ async fn ingested(strategy: Scd) -> Mill {
 
 /// Ingests into an error that says all of `words`, and leaves no batch behind.
 async fn assert_halts(mill: &Mill, words: &[&str]) -> Error {
-    let error = mill.run(Arc::new(Unobserved)).await.unwrap_err();
+    let error = mill.run(Arc::new(Unobserved)).await.expect_err("a batch that is not committed");
     for word in words {
         assert!(error.to_string().contains(word), "{word:?} in {error}");
     }

@@ -30,7 +30,10 @@ impl Error {
             | Error::Lagging { .. }
             | Error::Injected { .. } => Class::Transient,
             Error::Statement { source, .. } => class_of_driver_error(source),
-            Error::Rewritten { .. } | Error::Miscounted { .. } | Error::SchemaMoved { .. } => Class::Replan,
+            Error::Rewritten { .. }
+            | Error::Miscounted { .. }
+            | Error::Altered { .. }
+            | Error::SchemaMoved { .. } => Class::Replan,
             Error::Busy { .. } | Error::Fenced { .. } => Class::Busy,
             Error::Stopped | Error::Abandoned { .. } => Class::Stopped,
             Error::Refused { .. }
@@ -43,6 +46,7 @@ impl Error {
             | Error::Unlockable { .. }
             | Error::Schema { .. }
             | Error::HashCollision { .. }
+            | Error::KeysCoincide { .. }
             | Error::SeedUnstable { .. }
             | Error::PrimaryReset { .. }
             | Error::Pruned { .. }
@@ -116,8 +120,20 @@ impl Error {
             Error::HashCollision { .. } => {
                 "let Milestream create the table (it is then unique on the model's key), or drop the unique index on ds_surf_key_hash and `interchange`".into()
             }
-            Error::Rewritten { .. } | Error::Miscounted { .. } | Error::SchemaMoved { .. } => {
+            Error::KeysCoincide { .. } => {
+                "give the key columns the same types and collations in both databases, then sync again".into()
+            }
+            Error::Rewritten { .. }
+            | Error::Miscounted { .. }
+            | Error::Altered { .. }
+            | Error::SchemaMoved { .. } => {
                 "the sync is planned anew by itself".into()
+            }
+            Error::SeedUnstable { last, .. } if matches!(**last, Error::Altered { .. }) => {
+                "compare a row of the table on both sides: if the column's type reads or writes its values differently on the two \
+                 servers, give it one that does not; if something updates the primary's open versions in place (a backfill), stop \
+                 it; then sync again"
+                    .into()
             }
             Error::SeedUnstable { .. } => {
                 "find what rewrites the primary's table or updates its open versions in place (VACUUM FULL, TRUNCATE, a backfill), stop it, then sync again".into()

@@ -51,8 +51,7 @@ pub(crate) async fn check(
         return Ok(());
     }
     Err(Error::LiveRowsMoved {
-        endpoint: store.endpoint.to_string(),
-        stream: stream.clone(),
+        at: format!("{}: stream {stream:?}", store.endpoint),
         batch: newest,
         found,
         recorded: recorded.versions,

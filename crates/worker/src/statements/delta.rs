@@ -43,8 +43,13 @@ pub(crate) fn copy_out(
         bound.extend(after.batch_in.map(|batch| batch.to_string()));
         format!(" where {}", compare(&order, ">", &bound))
     });
+    // Of a key that is live more than once its newest version is what is true.
+    let (once, newest) = match pair.holding {
+        Holding::LiveOnly => (format!("distinct on ({}) ", order.join(", ")), format!(", d.{BATCH_IN} desc")),
+        Holding::Mirror => Default::default(),
+    };
     format!(
-        "copy (select {}, {}, {local}::integer from ({branches}) d{} order by {}) to stdout (format {})",
+        "copy (select {once}{}, {}, {local}::integer from ({branches}) d{} order by {}{newest}) to stdout (format {})",
         leading.join(", "),
         columns.join(", "),
         resume.unwrap_or_default(),
@@ -53,20 +58,25 @@ pub(crate) fn copy_out(
     )
 }
 
-/// Upserts: opened in (X, Y] and live at Y. Deletes: live at X, closed in (X, Y], with no version live at Y.
+/// Upserts: opened in (X, Y] and live at Y. Deletes: live at X, closed in (X, Y], with no version live at Y. Where one of
+/// several live versions of a key was closed, another that was opened by X is still there, and what is true of the key.
 fn net_branches(pair: &Pair, range: BatchRange) -> String {
     let (x, y) = (range.after(), range.through());
-    let named = carried_list(pair, "v");
+    let named = format!("{}, v.{BATCH_IN}", carried_list(pair, "v"));
     format!(
         "select {named}, 'U'::varchar(1) as {IUD} from {table} v \
          where v.{BATCH_IN} > {x} and v.{BATCH_IN} <= {y} and v.{BATCH_OUT} >= {y} \
          union all \
-         select {named}, 'D'::varchar(1) from {table} v \
+         select {named}, v.{IUD} from (select (k.kept).*, k.{IUD} from (select \
+         case when still.{BATCH_IN} is null then v else still end as kept, \
+         case when still.{BATCH_IN} is null then 'D' else 'U' end::varchar(1) as {IUD} from {table} v \
+         left join {table} still on {still} and still.{BATCH_IN} <= {x} and still.{BATCH_OUT} >= {y} \
          where v.{BATCH_OUT} >= {x} and v.{BATCH_OUT} < {y} and v.{BATCH_IN} <= {x} \
          and not exists (select 1 from {table} l where {same} \
-         and l.{BATCH_IN} > {x} and l.{BATCH_IN} <= {y} and l.{BATCH_OUT} >= {y})",
+         and l.{BATCH_IN} > {x} and l.{BATCH_IN} <= {y} and l.{BATCH_OUT} >= {y})) k) v",
         table = pair.primary_table,
         same = equal_keys("l", "v", pair.key_names()),
+        still = equal_keys("still", "v", pair.key_names()),
     )
 }
 

@@ -3,11 +3,12 @@
 pub(crate) mod block_delta;
 pub(crate) mod compare;
 pub(crate) mod delta;
+pub(crate) mod doubles;
 pub(crate) mod ingest;
 pub(crate) mod landing;
 pub(crate) mod merge;
-pub(crate) mod reset;
 pub(crate) mod proof;
+pub(crate) mod reset;
 pub(crate) mod seed;
 
 use crate::pair::{CarriedColumn, Pair};

@@ -231,23 +231,3 @@ fn doubled(pair: &Pair, opened: &str, table: &str, live: &str) -> String {
         equal_keys("o", "t", pair.key_names())
     )
 }
-
-/// For a person: the keys that the primary holds live more than once as of a batch.
-pub(crate) fn list_doubles(pair: &Pair, batch: PrimaryBatch) -> String {
-    let keys = list(pair.key_names());
-    format!(
-        "select {keys}, count(*), array_agg({BATCH_IN} order by {BATCH_IN}) from {} where {BATCH_IN} <= {batch} \
-         and {BATCH_OUT} >= {batch} group by {keys} having count(*) > 1;",
-        pair.primary_table
-    )
-}
-
-/// Versions by which those live as of a batch outnumber their keys.
-pub(crate) fn surplus(pair: &Pair, batch: PrimaryBatch) -> String {
-    format!(
-        "select coalesce(sum(versions - 1), 0)::text from (select count(*) as versions from {} where {BATCH_IN} <= {batch} \
-         and {BATCH_OUT} >= {batch} group by {} having count(*) > 1) doubled",
-        pair.primary_table,
-        list(pair.key_names())
-    )
-}

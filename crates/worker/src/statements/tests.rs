@@ -3,7 +3,7 @@
 use milestream_core::chunk::{BlockRange, DeltaPosition, KeyRange};
 use milestream_core::milestone::{BatchRange, LocalBatch, PrimaryBatch};
 
-use super::{block_delta, compare, delta, landing, merge, proof, samples, seed};
+use super::{block_delta, compare, delta, doubles, landing, merge, proof, samples, seed};
 use crate::pair::{Holding, Pair};
 
 const X: PrimaryBatch = PrimaryBatch(4);
@@ -135,8 +135,6 @@ fn how_a_merge_is_proven() {
                 ("upserts that were not", proof::upserts_known(pair, local, false)),
                 ("one of them live at X", proof::key_live_at(pair, X, &keys, true)),
                 ("one of them not live at X", proof::key_live_at(pair, X, &keys, false)),
-                ("surplus", proof::surplus(pair, X)),
-                ("for a person", proof::list_doubles(pair, X)),
             ],
             Holding::Mirror => vec![
                 ("what was staged", proof::full(pair, local, X)),
@@ -148,6 +146,21 @@ fn how_a_merge_is_proven() {
         statements.extend([("by difference", proof::difference(pair)), ("held", proof::held(pair))]);
         statements
     }));
+}
+
+#[test]
+fn how_the_newest_of_many_live_versions_is_taken() {
+    let pair = samples::pair(Holding::LiveOnly);
+    let keys = [["k", "2013-01-01"], ["K", "2013-01-01"]].map(|key| key.map(str::to_owned));
+    insta::assert_snapshot!(titled(vec![
+        ("count", doubles::count(&pair, X)),
+        ("for a person", doubles::list_all(&pair, X)),
+        ("newest", doubles::copy_out(&pair, X)),
+        ("create", doubles::create(&pair)),
+        ("settle", doubles::settle(&pair)),
+        ("landed twice", doubles::landed_twice(&pair)),
+        ("are equal", doubles::are_equal(&pair, &keys[0], &keys[1])),
+    ]));
 }
 
 #[test]

@@ -74,7 +74,7 @@ impl Plan {
         }
     }
 
-    fn pair(&self, dataset: &str) -> Result<&Pair> {
+    pub(crate) fn pair(&self, dataset: &str) -> Result<&Pair> {
         self.pairs.iter().find(|pair| pair.dataset == dataset).ok_or_else(|| {
             Error::setup(
                 format!("the sync in flight holds dataset {dataset:?}, which the model no longer has"),

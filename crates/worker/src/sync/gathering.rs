@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::copying::{Plan, counted};
 use super::ground::Ground;
-use super::{ledger, sweeping};
+use super::{doubles, ledger, sweeping};
 use crate::error::{Error, Result};
 use crate::observer::{Happening, Step};
 use crate::pair::Pair;
@@ -48,14 +48,23 @@ async fn settle(ground: &Ground, plan: &Plan, pair: &Pair, secondary: &mut Sessi
     let (rows, versions, staged) =
         (counted(row.field(0)?)?, counted(row.field(1)?)?, counted(row.field(2)?)?);
     let scope = plan.scope(ground);
-    if let Some(counted) = findings::counted(secondary, &ground.tables, &scope, &pair.dataset).await? {
-        compare(pair, counted, rows, versions)?;
+    if let Some(counted) = findings::counted(secondary, &ground.tables, &scope, &pair.dataset).await?
+        && let Err(error) = compare(pair, counted, rows, versions)
+    {
+        return Err(explain(ground, plan, pair, error).await?);
     }
     plan.lease.fence(secondary).await?;
     secondary.commit("committing the staged rows").await?;
     let rows = u64::try_from(staged).unwrap_or(0);
     let happening = Happening::Dataset { dataset: pair.dataset.clone(), rows };
     ground.reach(Step::Landed, happening).await
+}
+
+/// Before an update in place is blamed: of a key that is live more than once blocks do not tell which version is newest.
+async fn explain(ground: &Ground, plan: &Plan, pair: &Pair, blamed: Error) -> Result<Error> {
+    let Some(found) = doubles::look(ground, plan, pair).await? else { return Ok(blamed) };
+    let seen = format!("key {}, and blocks do not tell the newest version from others", found.example);
+    Ok(Error::Miscounted { table: pair.primary_table.clone(), seen })
 }
 
 /// An update in place moves versions to where the chunks have been, or to where they will be: the first are missing, the

@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use super::copying::{Plan, counted};
 use super::ground::Ground;
 use super::job::VerifySeed;
-use super::{ledger, limits, proof, sweeping};
+use super::{doubles, ledger, limits, proof, sweeping};
 use crate::digest;
 use crate::error::{Error, Result};
 use crate::observer::{Happening, Step};
@@ -58,12 +58,12 @@ pub(crate) async fn prepare(
         let (tally, gathered) =
             tokio::join!(landed_tally(ground, plan, pair), gather_statistics(pair, secondary));
         gathered?;
-        let tally = tally?;
+        let (mut tally, mut doubled) = (tally?, false);
         if let Some(expected) = &expected {
-            compare_counts(pair, expected[at].rows, tally.rows)?;
+            (tally, doubled) = settled(ground, plan, pair, expected[at], tally, secondary).await?;
         }
         if ground.job.tuning.verify_seed == VerifySeed::Content {
-            digest::compare_landed(ground, plan, pair, secondary).await?;
+            digest::compare_landed(ground, plan, pair, doubled, secondary).await?;
         }
         let happening = Happening::Dataset { dataset: pair.dataset.clone(), rows: tally.rows };
         ground.reach(Step::Landed, happening).await?;
@@ -163,21 +163,46 @@ async fn build_one(
     match session.execute(&doing, build.statement.clone()).await {
         Ok(_) => {}
         Err(error) if error.constraint() == Some(build.name.as_str()) => {
-            let pair = plan.pairs.iter().find(|pair| pair.dataset == dataset);
-            return Err(match pair {
-                Some(pair) if !is_key => collision(session, pair).await?.unwrap_or(error),
-                _ => Error::Miscounted {
-                    table: ident(dataset),
-                    seen: format!(
-                        "a key landed twice ({error}), so open versions moved while they were read"
-                    ),
-                },
-            });
+            let pair = plan.pair(dataset)?;
+            if !is_key {
+                return Err(collision(session, pair).await?.unwrap_or(error));
+            }
+            build_over_doubles(ground, plan, session, pair, build).await?;
         }
         Err(error) => return Err(error),
     }
     let happening = Happening::Dataset { dataset: dataset.to_owned(), rows: 0 };
     ground.reach(Step::IndexBuilt, happening).await
+}
+
+/// Builds the key of rows of which some have one key: where the primary holds it live more than once, over the newest
+/// versions.
+///
+/// # Errors
+/// `Miscounted` and `KeysCoincide`, by what is the cause.
+async fn build_over_doubles(
+    ground: &Ground,
+    plan: &Plan,
+    session: &mut Session,
+    pair: &Pair,
+    build: &IndexBuild,
+) -> Result<()> {
+    let Some(found) = doubles::look(ground, plan, pair).await? else {
+        return Err(doubles::explain(ground, plan, pair, session).await?);
+    };
+    doubles::settle(ground, plan, pair, session).await?;
+    let doing = format!("building index {} over the newest versions", build.name);
+    match session.execute(&doing, build.statement.clone()).await {
+        Err(error) if error.constraint() == Some(build.name.as_str()) => {
+            return Err(doubles::explain(ground, plan, pair, session).await?);
+        }
+        built => built?,
+    };
+    // The count that follows finds them again, and says so.
+    if ground.job.tuning.verify_seed == VerifySeed::Off {
+        doubles::warn(ground, pair, found.keys, &found.example, plan.flight.to);
+    }
+    Ok(())
 }
 
 /// The error that names two landed keys with one hash, if there are two.
@@ -203,6 +228,29 @@ async fn keep_sweep(ground: &Ground, plan: &Plan, pair: &Pair, secondary: &mut S
         );
     }
     Ok(())
+}
+
+/// What has landed once it is what must have, and whether the primary holds keys live more than once, of which then the
+/// newest version has landed.
+async fn settled(
+    ground: &Ground,
+    plan: &Plan,
+    pair: &Pair,
+    expected: Tally,
+    landed: Tally,
+    secondary: &mut Session,
+) -> Result<(Tally, bool)> {
+    if expected.rows != landed.rows
+        && let Some(found) = doubles::look(ground, plan, pair).await?
+    {
+        doubles::settle(ground, plan, pair, secondary).await?;
+        let landed = landed_tally(ground, plan, pair).await?;
+        compare_counts(pair, expected.rows.saturating_sub(found.surplus), landed.rows)?;
+        doubles::warn(ground, pair, found.keys, &found.example, plan.flight.to);
+        return Ok((landed, true));
+    }
+    compare_counts(pair, expected.rows, landed.rows)?;
+    Ok((landed, false))
 }
 
 fn compare_counts(pair: &Pair, expected: u64, landed: u64) -> Result<()> {

@@ -2,6 +2,7 @@
 
 mod attempt;
 pub(crate) mod copying;
+mod doubles;
 mod gathering;
 pub(crate) mod ground;
 pub(crate) mod helpers;

@@ -6,7 +6,6 @@
 
 use std::collections::BTreeMap;
 
-use sqlx::Row;
 use sqlx::postgres::PgRow;
 
 use milestream_core::milestone::PrimaryBatch;
@@ -19,9 +18,10 @@ use crate::error::{Error, Result};
 use crate::observer::NoticeKind;
 use crate::pair::{Holding, Pair, SecondaryNames};
 use crate::postgres::Session;
+use crate::postgres::fields::Fields;
 use crate::postgres::read::{Expectation, SYSTEM, metrics_table};
 use crate::postgres::sql::ident;
-use crate::statements::{proof, seed};
+use crate::statements::{doubles, proof, seed};
 use crate::tables::lease::Lease;
 use crate::tables::merge_files;
 use crate::tables::streams::StreamRow;
@@ -89,7 +89,23 @@ fn merge_tables(job: &Job) -> BTreeMap<String, String> {
 
 async fn system(primary: &mut Session) -> Result<String> {
     let rows = primary.ask("asking who the primary is", format!("select {SYSTEM}")).await?;
-    Ok(rows.first().and_then(|row| row.get::<Option<String>, _>(0)).unwrap_or_default())
+    let system = rows.first().map(|row| row.field::<Option<String>>(0)).transpose()?;
+    Ok(system.flatten().unwrap_or_default())
+}
+
+/// In how many rows a table that was written to differs from the primary as of the plan's batch, in words; `None` where
+/// there are as many.
+pub(crate) async fn differing(
+    ground: &Ground,
+    plan: &Plan,
+    pair: &Pair,
+    secondary: &mut Session,
+) -> Result<Option<String>> {
+    let mut primary = plan.sessions.reader(ground, &plan.upstream, "count").await?;
+    let expectation = &plan.flight.expectation;
+    let (held, wanted) = counts(ground, expectation, pair, plan.flight.to, &mut primary, secondary).await?;
+    plan.sessions.keep_reader(primary);
+    Ok((held != wanted).then(|| in_words(held, wanted, plan.flight.to)))
 }
 
 async fn compare(
@@ -105,33 +121,50 @@ async fn compare(
         let seen = format!("there is no such table, though the stream holds batch {batch}");
         return Err(Error::Diverged { table, seen, hooks: Vec::new() });
     }
-    let rows = secondary.ask("counting the rows of a table that was rewritten", proof::held(pair)).await?;
-    let held = rows.first().map_or(Ok((0, 0)), pair_of_counts)?;
-    let (name, expectation) = (ground.session_name("count"), expectation.for_dataset(&pair.dataset));
-    let question = seed::count(pair, batch);
-    let row = expectation.open_asking(primary, &name, "counting the primary's rows", &question).await?;
-    let mut wanted = pair_of_counts(&row)?;
-    if held != wanted && pair.holding == Holding::LiveOnly {
-        let surplus =
-            primary.ask("counting versions of keys that are live twice", proof::surplus(pair, batch)).await?;
-        let surplus = surplus.first().map_or(Ok(0), |row| counted(row.get(0)))?;
-        wanted = (wanted.0 - surplus, wanted.1 - surplus);
-    }
-    primary.commit("ending a read").await?;
+    let (held, wanted) = counts(ground, expectation, pair, batch, primary, secondary).await?;
     if held == wanted {
         let text =
             format!("{table} was rewritten or made again since the last sync, and has all {} rows", held.0);
         ground.notice(NoticeKind::Warning, text);
         return Ok(());
     }
-    let seen = format!(
-        "it was emptied, restored or made again since the last sync, and has {} rows ({} of them live) where the primary \
-         has {} ({}) as of batch {batch}",
-        held.0, held.1, wanted.0, wanted.1
-    );
+    let differing = in_words(held, wanted, batch);
+    let seen = format!("it was emptied, restored or made again since the last sync, and has {differing}");
     Err(Error::Diverged { table, seen, hooks: Vec::new() })
 }
 
+fn in_words(held: (i64, i64), wanted: (i64, i64), batch: PrimaryBatch) -> String {
+    format!(
+        "{} rows ({} of them live) where the primary has {} ({}) as of batch {batch}",
+        held.0, held.1, wanted.0, wanted.1
+    )
+}
+
+/// Rows, and live ones among them, that the secondary has, and that it must have as of a batch.
+async fn counts(
+    ground: &Ground,
+    expectation: &Expectation,
+    pair: &Pair,
+    batch: PrimaryBatch,
+    primary: &mut Session,
+    secondary: &mut Session,
+) -> Result<((i64, i64), (i64, i64))> {
+    let rows = secondary.ask("counting the rows of a merge table", proof::held(pair)).await?;
+    let held = rows.first().map_or(Ok((0, 0)), pair_of_counts)?;
+    let (name, expectation) = (ground.session_name("count"), expectation.for_dataset(&pair.dataset));
+    let question = seed::count(pair, batch);
+    let row = expectation.open_asking(primary, &name, "counting the primary's rows", &question).await?;
+    let mut wanted = pair_of_counts(&row)?;
+    if held != wanted && pair.holding == Holding::LiveOnly {
+        let question = doubles::count(pair, batch);
+        let doubled = primary.ask("looking for keys that are live more than once", question).await?;
+        let surplus = doubled.first().map_or(Ok(0), |row| counted(row.field(1)?))?;
+        wanted = (wanted.0 - surplus, wanted.1 - surplus);
+    }
+    primary.commit("ending a read").await?;
+    Ok((held, wanted))
+}
+
 fn pair_of_counts(row: &PgRow) -> Result<(i64, i64)> {
-    Ok((counted(row.get(0))?, counted(row.get(1))?))
+    Ok((counted(row.field(0)?)?, counted(row.field(1)?)?))
 }

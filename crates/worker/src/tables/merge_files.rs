@@ -3,11 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use sqlx::Row;
-
 use super::ControlTables;
 use crate::error::Result;
 use crate::postgres::Session;
+use crate::postgres::fields::Fields;
 use crate::postgres::sql::{assembled, ident};
 
 /// SQL for the files of a relation that is named `t.name`, its partitions' included; NULL where there is none.
@@ -32,7 +31,7 @@ pub(crate) async fn moved(
     let (datasets, names) = named(tables);
     let query = sqlx::query(assembled(question)).bind(stream).bind(datasets).bind(names);
     let rows = session.rows("comparing the files of the merge tables", query).await?;
-    Ok(rows.iter().map(|row| row.get(0)).collect())
+    rows.iter().map(|row| row.field(0)).collect()
 }
 
 /// Notes the files that the merge tables have; part of the transaction that moves the watermark, or of one that has
