@@ -3,6 +3,7 @@
 mod configuration;
 mod observers;
 mod people;
+mod system;
 mod world;
 
 pub use configuration::Configuration;
@@ -10,4 +11,5 @@ pub use milestream_simulation::forensic::{Table, ident};
 pub use milestream_simulation::process::{Ended, Process};
 pub use observers::{At, Script, Tape};
 pub use people::{Dice, deletes, inserts, person, updates};
+pub use system::{DATABASES, System};
 pub use world::{PRIMARY, STORE, Setting, World, control, execute, texts};

@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use milestream_core::milestone::PrimaryBatch;
 
+use crate::postgres::Endpoint;
+use crate::rights::{self, Lack, Right};
+
 /// The worker's result.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -106,17 +109,11 @@ pub enum Error {
         /// The table's name.
         table: String,
     },
-    /// A right is missing.
-    #[error("{endpoint}: user {user:?} may not {privilege} {table}")]
+    /// Rights are missing.
+    #[error("{}", rights::told(.lacks))]
     MissingRight {
-        /// The database.
-        endpoint: String,
-        /// The role.
-        user: String,
-        /// The right, as `GRANT` spells it.
-        privilege: String,
-        /// On what.
-        table: String,
+        /// What is missing, a database each; never empty.
+        lacks: Vec<Lack>,
     },
     /// The relation cannot be read the way it was asked.
     #[error("{endpoint}: {table} is a {kind}: {reason}")]
@@ -446,6 +443,21 @@ impl Error {
         Error::Statement { endpoint: endpoint.to_string(), doing: doing.to_owned(), source: Box::new(source) }
     }
 
+    /// A table that may not be read; whoever gives a sync up for it looks what else is missing.
+    pub(crate) fn unreadable(endpoint: &Endpoint, table: impl Into<String>) -> Error {
+        let rights = vec![Right::Tables { privileges: "SELECT".into(), tables: vec![table.into()] }];
+        let (endpoint, user) = (endpoint.to_string(), endpoint.user.clone());
+        Error::MissingRight { lacks: vec![Lack { endpoint, user, rights }] }
+    }
+
+    /// A database to which a role may not connect.
+    pub(crate) fn unconnectable(endpoint: &Endpoint) -> Error {
+        let (privileges, database) = ("CONNECT".to_owned(), endpoint.database.clone());
+        let rights = vec![Right::Database { privileges, database }];
+        let (endpoint, user) = (endpoint.to_string(), endpoint.user.clone());
+        Error::MissingRight { lacks: vec![Lack { endpoint, user, rights }] }
+    }
+
     pub(crate) fn invariant(at: impl Into<String>, what: impl Into<String>) -> Error {
         Error::Invariant { at: at.into(), what: what.into() }
     }
@@ -464,6 +476,17 @@ impl Error {
             Error::Statement { source, .. } => {
                 source.as_database_error().and_then(|error| error.constraint())
             }
+            _ => None,
+        }
+    }
+
+    /// The database that refused a right or lacks a table, where it is known.
+    pub(crate) fn endpoint(&self) -> Option<String> {
+        match self {
+            Error::Statement { endpoint, .. } | Error::MissingTable { endpoint, .. } => {
+                Some(endpoint.clone())
+            }
+            Error::MissingRight { lacks } => lacks.first().map(|lack| lack.endpoint.clone()),
             _ => None,
         }
     }

@@ -7,12 +7,14 @@ pub mod config;
 mod demo;
 mod digest;
 mod error;
+mod foresight;
 pub mod ingest;
 pub mod observer;
 mod pair;
 mod panics;
 mod postgres;
 pub mod reset;
+mod rights;
 mod schema;
 mod staging;
 mod statements;
@@ -23,6 +25,7 @@ mod tables;
 pub use error::{Class, Error, Result};
 pub use pair::Holding;
 pub use postgres::{Endpoint, TlsMode};
+pub use rights::{Lack, Right};
 pub use stream_name::StreamName;
 
 /// `host:pid:nonce`: tells workers apart, also one that has the process id of a dead one.

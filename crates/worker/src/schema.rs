@@ -3,6 +3,7 @@
 use std::fmt;
 
 use md5::{Digest, Md5};
+use milestream_core::milestone::PrimaryBatch;
 use milestream_core::names::physical_column;
 use milestream_core::stream::{Dataset, Stream};
 
@@ -10,6 +11,7 @@ use crate::pair::{
     ALL_HASH, BATCH_ID, BATCH_IN, BATCH_OUT, CarriedColumn, Holding, KEY_HASH, Pair, SecondaryNames,
 };
 use crate::postgres::catalog::{Column, Table};
+use crate::postgres::sql::ident;
 
 /// One way in which the three do not agree.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -35,6 +37,20 @@ impl fmt::Display for Difference {
             "  {}.{}: {} (model: {}; primary: {}; secondary: {})",
             self.dataset, self.column, self.problem, self.model, self.primary, self.secondary
         )
+    }
+}
+
+impl Difference {
+    /// A merge table that is not there any more.
+    pub(crate) fn gone(dataset: &str, table: &str, watermark: PrimaryBatch) -> Difference {
+        Difference {
+            dataset: dataset.to_owned(),
+            column: "table".to_owned(),
+            model: "a dataset".to_owned(),
+            primary: "there".to_owned(),
+            secondary: "none".to_owned(),
+            problem: format!("{} is gone, though the stream holds batch {watermark}", ident(table)),
+        }
     }
 }
 

@@ -11,6 +11,7 @@ use super::figures;
 use super::output::OutputArguments;
 use crate::config::{Configuration, File, Keys, Secrets, Selection, Settings, model};
 use crate::error::{Error, Result};
+use crate::foresight;
 
 /// Arguments of `lint`.
 #[derive(Debug, Args)]
@@ -18,11 +19,17 @@ pub(super) struct Arguments {
     /// Check, too, that the credentials of Postgres databases can be had here.
     #[arg(long)]
     credentials: bool,
+    /// Ask the servers, too, for what would halt a run: rights, tables, columns, types and keys, stream by stream.
+    #[arg(long)]
+    connect: bool,
     #[command(flatten)]
     output: OutputArguments,
     #[command(flatten)]
     keys: Keys,
 }
+
+/// What follows from tables that do not go together.
+const HALTS: &str = "a sync would halt before it writes; `milestream plan` says more";
 
 /// What lint found.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -30,6 +37,9 @@ struct Findings {
     problems: Vec<Problem>,
     /// What is wrong with `milestream.toml` or with a setting.
     settings: Option<SettingsProblem>,
+    /// What the servers were found to lack, where they were asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    streams: Option<Vec<StreamProblem>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -38,7 +48,16 @@ struct SettingsProblem {
     remedy: String,
 }
 
-pub(super) fn run(arguments: &Arguments, surroundings: &Surroundings) -> Result<ExitCode> {
+/// What would halt a stream.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+struct StreamProblem {
+    platform: String,
+    stream: String,
+    what: String,
+    remedy: String,
+}
+
+pub(super) async fn run(arguments: &Arguments, surroundings: &Surroundings) -> Result<ExitCode> {
     let model = model(&surroundings.config)?;
     let variable = |name: &str| std::env::var(name).ok();
     let file = File::read(&surroundings.config);
@@ -50,7 +69,11 @@ pub(super) fn run(arguments: &Arguments, surroundings: &Surroundings) -> Result<
     let context = LintContext { has_credential: arguments.credentials.then_some(&can_be_had as _) };
     let problems = lint(&model, &context);
     let settings = settings.and_then(|_| check_settings(arguments, surroundings));
-    let findings = Findings { problems, settings: settings.err().map(SettingsProblem::of) };
+    let streams = match arguments.connect && settings.is_ok() {
+        true => Some(ask_servers(arguments, surroundings).await?),
+        false => None,
+    };
+    let findings = Findings { problems, settings: settings.err().map(SettingsProblem::of), streams };
     arguments.output.write(&findings, || text(&findings))?;
     Ok(if findings.has_errors() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
@@ -59,6 +82,26 @@ pub(super) fn run(arguments: &Arguments, surroundings: &Surroundings) -> Result<
 fn check_settings(arguments: &Arguments, surroundings: &Surroundings) -> Result<()> {
     let configuration = Configuration::load(&surroundings.config)?;
     configuration.resolve(&Selection::default(), &arguments.keys).map(|_| ())
+}
+
+/// What would halt the streams that can be run, one after the other: whoever asks is in no hurry, and servers have other
+/// clients.
+async fn ask_servers(arguments: &Arguments, surroundings: &Surroundings) -> Result<Vec<StreamProblem>> {
+    let selected = surroundings.configuration()?.jobs(&Selection::default(), &arguments.keys)?;
+    let mut problems = Vec::new();
+    for job in &selected.streams {
+        let problem = |what: String, remedy: String| StreamProblem {
+            platform: job.platform().to_owned(),
+            stream: job.stream_key(),
+            what,
+            remedy,
+        };
+        match foresight::examine(job).await {
+            Ok(found) => problems.extend(found.into_iter().map(|what| problem(what, HALTS.to_owned()))),
+            Err(error) => problems.push(problem(error.to_string(), error.advice_for(&job.name()))),
+        }
+    }
+    Ok(problems)
 }
 
 impl SettingsProblem {
@@ -73,8 +116,12 @@ impl Findings {
         u64::try_from(count).unwrap_or(u64::MAX)
     }
 
+    fn streams(&self) -> &[StreamProblem] {
+        self.streams.as_deref().unwrap_or_default()
+    }
+
     fn has_errors(&self) -> bool {
-        self.settings.is_some() || self.count(Severity::Error) > 0
+        self.settings.is_some() || !self.streams().is_empty() || self.count(Severity::Error) > 0
     }
 }
 
@@ -83,7 +130,13 @@ fn text(findings: &Findings) -> String {
     if let Some(SettingsProblem { what, remedy }) = &findings.settings {
         lines.push(format!("error: {what}\n  {remedy}"));
     }
-    let errors = findings.count(Severity::Error) + u64::from(findings.settings.is_some());
+    let streams = findings.streams();
+    lines.extend(streams.iter().map(|StreamProblem { platform, stream, what, remedy }| {
+        format!("error: {platform} {stream}: {what}\n  {remedy}")
+    }));
+    let errors = findings.count(Severity::Error)
+        + u64::from(findings.settings.is_some())
+        + u64::try_from(streams.len()).unwrap_or(u64::MAX);
     let warnings = findings.count(Severity::Warning);
     lines.push(match (errors, warnings) {
         (0, 0) => "no problem found".to_owned(),

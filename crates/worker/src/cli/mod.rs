@@ -5,6 +5,7 @@ mod completions;
 mod demo;
 mod failure;
 mod figures;
+mod grants;
 mod gravity;
 mod lint;
 mod logging;
@@ -79,6 +80,8 @@ enum Command {
     Reset(Box<reset::Arguments>),
     /// Show where each stream stands, and how far behind.
     Status(Box<status::Arguments>),
+    /// Print every right that the roles of the model need, for psql; nothing is connected to.
+    Grants(Box<grants::Arguments>),
     /// Print a script that completes commands and flags in a shell.
     Completions(completions::Arguments),
 }
@@ -185,12 +188,13 @@ async fn run(command: Command, surroundings: &Surroundings) -> ExitCode {
     let done = match command {
         #[cfg(feature = "demo")]
         Command::Demo(arguments) => demo::run(arguments, surroundings).await.map(|()| ExitCode::SUCCESS),
-        Command::Lint(arguments) => lint::run(&arguments, surroundings),
+        Command::Lint(arguments) => lint::run(&arguments, surroundings).await,
         Command::Resolve(arguments) => resolve::run(&arguments, surroundings).map(|()| ExitCode::SUCCESS),
         Command::Plan(arguments) => plan::run(*arguments, surroundings).await,
         Command::Sync(arguments) => Ok(sync::run(*arguments, surroundings).await),
         Command::Reset(arguments) => reset::run(*arguments, surroundings).await,
         Command::Status(arguments) => status::run(*arguments, surroundings).await,
+        Command::Grants(arguments) => grants::run(&arguments, surroundings).map(|()| ExitCode::SUCCESS),
         Command::Completions(arguments) => completions::run(&arguments).map(|()| ExitCode::SUCCESS),
     };
     done.unwrap_or_else(|error| {

@@ -61,6 +61,16 @@ impl Secrets<'_> {
         Ok(Login { user, password: password.into() })
     }
 
+    /// The role alone that a credential stands for; `None` where it is not at hand.
+    pub(crate) fn user(&self, credential: &str) -> Result<Option<String>> {
+        Ok(self.half(credential, &USER)?.filter(|user| !user.is_empty()))
+    }
+
+    /// The variable of the environment that names a credential's role.
+    pub(crate) fn user_variable(credential: &str) -> String {
+        format!("{credential}_{}", USER.ending)
+    }
+
     fn half(&self, credential: &str, half: &Half) -> Result<Option<String>> {
         if let Some(value) = (self.variable)(&format!("{credential}_{}", half.ending)) {
             return Ok(Some(value));

@@ -1,5 +1,7 @@
 //! From what was resolved to jobs: the databases each of them needs, and what opens them.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use milestream_core::model::{Credential, MilestoneStrategy, Platform};
@@ -68,11 +70,35 @@ impl Configuration {
     /// As [`Configuration::resolve`], and `Setup` for a database that Milestream does not work with and a missing
     /// credential, by their names.
     pub fn jobs(&self, selection: &Selection, given: &Keys) -> Result<Selected<StreamJob>> {
+        self.jobs_with(selection, given, None)
+    }
+
+    /// Makes the jobs of a selection for whoever connects to nothing: passwords are left out, and a role that is not at
+    /// hand is called as the variable is that would name it. The second answer is which ones are called so.
+    ///
+    /// # Errors
+    /// As [`Configuration::jobs`], missing credentials apart.
+    pub(crate) fn jobs_without_logins(
+        &self,
+        selection: &Selection,
+        given: &Keys,
+    ) -> Result<(Selected<StreamJob>, BTreeSet<String>)> {
+        let strangers = RefCell::default();
+        let selected = self.jobs_with(selection, given, Some(&strangers))?;
+        Ok((selected, strangers.into_inner()))
+    }
+
+    fn jobs_with(
+        &self,
+        selection: &Selection,
+        given: &Keys,
+        strangers: Option<&Strangers>,
+    ) -> Result<Selected<StreamJob>> {
         let Selected { streams, passed_over } = self.resolve(selection, given)?;
         let mut selected = Selected { streams: Vec::new(), passed_over };
         for resolved in streams {
             match self.places(&resolved) {
-                Ok(places) => selected.streams.push(self.job(&resolved, &places)?),
+                Ok(places) => selected.streams.push(self.job(&resolved, &places, strangers)?),
                 Err(refused) if selection.is_open() => {
                     let (platform, store) = (resolved.platform, resolved.stream.store);
                     selected.passed_over.push(PassedOver { platform, store, reason: refused.to_string() });
@@ -96,8 +122,13 @@ impl Configuration {
         Ok(Places { merge, read })
     }
 
-    fn job(&self, resolved: &Resolved, places: &Places<'_>) -> Result<StreamJob> {
-        let reach = Reach::new(&resolved.settings.connections);
+    fn job(
+        &self,
+        resolved: &Resolved,
+        places: &Places<'_>,
+        strangers: Option<&Strangers>,
+    ) -> Result<StreamJob> {
+        let reach = Reach::new(&resolved.settings.connections, strangers);
         let (platform, stream) = (resolved.platform.clone(), resolved.stream.clone());
         let model = self.model.platform(&platform);
         let is_forensic = model.is_some_and(Platform::is_forensic);
@@ -185,12 +216,28 @@ fn upstreams<'m>(
 struct Reach<'s> {
     connections: &'s Connections,
     secrets: Secrets<'s>,
+    /// Where nothing is connected to: the roles that are not at hand, as they come up.
+    strangers: Option<&'s Strangers>,
 }
 
+/// Stand-ins for roles that are not at hand.
+type Strangers = RefCell<BTreeSet<String>>;
+
 impl<'s> Reach<'s> {
-    fn new(connections: &'s Connections) -> Reach<'s> {
+    fn new(connections: &'s Connections, strangers: Option<&'s Strangers>) -> Reach<'s> {
         let variable = &|name: &str| std::env::var(name).ok();
-        Reach { connections, secrets: Secrets { variable, directory: connections.secrets_dir.clone() } }
+        let secrets = Secrets { variable, directory: connections.secrets_dir.clone() };
+        Reach { connections, secrets, strangers }
+    }
+
+    fn login(&self, credential: &str) -> Result<Login> {
+        let Some(strangers) = self.strangers else { return self.secrets.login(credential) };
+        let user = self.secrets.user(credential)?.unwrap_or_else(|| {
+            let stand_in = Secrets::user_variable(credential);
+            strangers.borrow_mut().insert(stand_in.clone());
+            stand_in
+        });
+        Ok(Login { user, password: String::new().into() })
     }
 
     fn endpoint(&self, role: String, place: &Place<'_>) -> Result<Arc<Endpoint>> {
@@ -200,7 +247,7 @@ impl<'s> Reach<'s> {
             let what = format!("credential {name:?} is of type {kind}, which opens no database");
             return Err(Error::setup(what, "give the model one of type USER_PASSWORD"));
         }
-        let Login { user, password } = self.secrets.login(&credential.name)?;
+        let Login { user, password } = self.login(&credential.name)?;
         let (host, port) = match self.connections.endpoints.get(&database.name) {
             Some(place) => (place.host.clone(), place.port),
             None => (database.host_port.host_name.clone(), database.host_port.port),

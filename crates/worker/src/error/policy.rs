@@ -112,9 +112,7 @@ impl Error {
             Error::MissingTable { endpoint, .. } => format!(
                 "check the names of platform, store and dataset in the model, the role's search_path on {endpoint}, and whether the primary has ingested the store yet"
             ),
-            Error::MissingRight { user, privilege, table, .. } => {
-                format!("as the owner, run: GRANT {privilege} ON {table} TO {};", crate::postgres::sql::ident(user))
-            }
+            Error::MissingRight { lacks } => crate::rights::advice(lacks),
             Error::Unlockable { .. } => "pull from the table itself, or set `seed_strategy = \"keys\"` where it says that suffices".into(),
             Error::Schema { .. } => "bring model, primary and secondary to the same columns and types, then sync again".into(),
             Error::HashCollision { .. } => {
@@ -208,7 +206,9 @@ fn class_of_driver_error(error: &sqlx::Error) -> Class {
 
 fn advice_for_driver_error(error: &sqlx::Error) -> String {
     match sqlstate(error).as_deref() {
-        Some("42501") => "grant the right that is missing, then sync again".into(),
+        Some("42501") => {
+            "grant the right that is missing (`milestream grants` prints all that are needed), then sync again".into()
+        }
         Some("53100") => "free space on the server; the sync goes on by itself".into(),
         Some("57014") => {
             "the statement was cancelled: raise `statement_timeout` if it ran into it; the sync goes on by itself".into()

@@ -11,7 +11,7 @@ use crate::postgres::catalog::Table;
 use crate::schema::{carries, describe};
 
 /// One way in which the three do not agree.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub(crate) struct Difference {
     pub(crate) dataset: String,
     /// The column, or the table as a whole.

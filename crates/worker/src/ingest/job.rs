@@ -8,6 +8,7 @@ use milestream_core::stream::{Dataset, Stream};
 
 use crate::pair::Holding;
 use crate::postgres::Endpoint;
+use crate::rights::Needs;
 use crate::sync::Tuning;
 use crate::sync::ground::Charge;
 use crate::tables::ControlTables;
@@ -126,5 +127,9 @@ impl Charge for IngestJob {
 
     fn tuning(&self) -> &Tuning {
         &self.tuning
+    }
+
+    fn needs(&self, _blamed: &str) -> Vec<Needs> {
+        vec![self.needs_of_source(), self.needs_of_store()]
     }
 }

@@ -16,6 +16,9 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use fitting::Difference;
+pub(crate) use survey::differences;
+
 pub use job::{HashFormula, IngestJob, IngestOutcome, Scd};
 
 use crate::error::Result;

@@ -3,7 +3,7 @@
 use milestream_core::names;
 use milestream_core::stream::Dataset;
 
-use super::fitting::{self, fit};
+use super::fitting::{self, Difference, fit};
 use super::job::IngestJob;
 use crate::error::{Error, Result};
 use crate::observer::NoticeKind;
@@ -34,15 +34,40 @@ pub(crate) async fn open(
     store: &mut Session,
 ) -> Result<Survey> {
     let job = &ground.job;
-    let mut located = Vec::with_capacity(job.stream.datasets.len());
-    for dataset in &job.stream.datasets {
-        located.push(locate(ground, dataset, source).await?);
+    let located = locate_all(job, source).await?;
+    for (dataset, table) in job.stream.datasets.iter().zip(&located) {
+        warn_of_unlockable(ground, dataset, table);
     }
     source.ask("locking the source's tables", begin(ground, &located)).await?;
-    let mut survey = Survey { pairs: Vec::with_capacity(located.len()), rows_estimated: 0 };
+    let mut tables = Vec::with_capacity(located.len());
+    for table in located {
+        tables.push(describe(source, &table.qualified()).await?);
+    }
+    let (survey, differences) = compare(job, tables, store).await?;
+    if differences.is_empty() {
+        return Ok(survey);
+    }
+    Err(Error::Schema { stream: ground.stream.clone(), differences: fitting::table_of(&differences) })
+}
+
+/// In what the source and the merge tables differ, so that they cannot be fitted; asked without a lock.
+pub(crate) async fn differences(
+    job: &IngestJob,
+    source: &mut Session,
+    store: &mut Session,
+) -> Result<Vec<Difference>> {
+    let tables = locate_all(job, source).await?;
+    compare(job, tables, store).await.map(|(_, differences)| differences)
+}
+
+async fn compare(
+    job: &IngestJob,
+    tables: Vec<Table>,
+    store: &mut Session,
+) -> Result<(Survey, Vec<Difference>)> {
+    let mut survey = Survey { pairs: Vec::with_capacity(tables.len()), rows_estimated: 0 };
     let mut differences = Vec::new();
-    for (dataset, table) in job.stream.datasets.iter().zip(located) {
-        let table = describe(source, &table.qualified()).await?;
+    for (dataset, table) in job.stream.datasets.iter().zip(tables) {
         let merge = names::merge_table(&job.platform, &job.stream.store, &dataset.name);
         let merge = catalog::find(store, &merge).await?;
         survey.rows_estimated += estimate(&table);
@@ -51,21 +76,29 @@ pub(crate) async fn open(
             Err(found) => differences.extend(found),
         }
     }
-    if differences.is_empty() {
-        return Ok(survey);
+    Ok((survey, differences))
+}
+
+async fn locate_all(job: &IngestJob, source: &mut Session) -> Result<Vec<Table>> {
+    let mut located = Vec::with_capacity(job.stream.datasets.len());
+    for dataset in &job.stream.datasets {
+        located.push(locate(job, dataset, source).await?);
     }
-    Err(Error::Schema { stream: ground.stream.clone(), differences: fitting::table_of(&differences) })
+    Ok(located)
 }
 
 /// Finds a dataset's table by its whole name, or else by what stands before and behind the first dot.
-async fn locate(ground: &Ground<IngestJob>, dataset: &Dataset, source: &mut Session) -> Result<Table> {
-    let name = ground.job.source_table(dataset);
+async fn locate(job: &IngestJob, dataset: &Dataset, source: &mut Session) -> Result<Table> {
+    let name = job.source_table(dataset);
     let mut found = catalog::find(source, name).await?;
     if let (None, Some((schema, table))) = (&found, name.split_once('.')) {
         found = catalog::find_quoted(source, &format!("{}.{}", ident(schema), ident(table))).await?;
     }
     let missing = || Error::MissingTable { endpoint: source.endpoint.to_string(), table: name.to_owned() };
-    let table = found.filter(|table| table.kind != RelationKind::Other).ok_or_else(missing)?;
+    found.filter(|table| table.kind != RelationKind::Other).ok_or_else(missing)
+}
+
+fn warn_of_unlockable(ground: &Ground<IngestJob>, dataset: &Dataset, table: &Table) {
     if !table.kind.is_lockable() {
         let text = format!(
             "{} of dataset {:?} is a {}, which cannot be locked: should a table below it be rewritten while the \
@@ -76,7 +109,6 @@ async fn locate(ground: &Ground<IngestJob>, dataset: &Dataset, source: &mut Sess
         );
         ground.notice(NoticeKind::Warning, text);
     }
-    Ok(table)
 }
 
 fn begin(ground: &Ground<IngestJob>, located: &[Table]) -> String {

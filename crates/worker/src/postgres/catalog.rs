@@ -209,12 +209,7 @@ pub(crate) async fn find_all(session: &mut Session, quoted: &[String]) -> Result
         })?;
         let mut table = answer.table;
         if !answer.readable {
-            return Err(Error::MissingRight {
-                endpoint: session.endpoint.to_string(),
-                user: session.endpoint.user.clone(),
-                privilege: "SELECT".into(),
-                table: table.qualified(),
-            });
+            return Err(Error::unreadable(&session.endpoint, table.qualified()));
         }
         if matches!(table.kind, RelationKind::View | RelationKind::Foreign) && table.rows_estimated.is_none()
         {
@@ -263,12 +258,7 @@ pub(crate) async fn leaves(session: &mut Session, table: &Table) -> Result<Vec<L
             }
             // A right on the root is enough to read through it, not to read a leaf by its blocks.
             if !row.field::<bool>(7)? {
-                return Err(Error::MissingRight {
-                    endpoint: session.endpoint.to_string(),
-                    user: session.endpoint.user.clone(),
-                    privilege: "SELECT".into(),
-                    table: qualified,
-                });
+                return Err(Error::unreadable(&session.endpoint, qualified));
             }
             let blocks: i64 = row.field(4)?;
             let blocks = u32::try_from(blocks)

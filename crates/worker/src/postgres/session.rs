@@ -298,6 +298,7 @@ fn connect_error(
             Some(code) if code.starts_with("28") || code == "3D000" => {
                 Error::Refused { endpoint: at, user: endpoint.user.clone(), message: source.message().into() }
             }
+            Some("42501") => Error::unconnectable(endpoint),
             _ if source.message().contains("startup parameter") => {
                 Error::Pooler { endpoint: at, seen: source.message().into() }
             }

@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::observer::{Event, Happening, Notice, NoticeKind, Observer, Step, Verdict};
 use crate::pair::Holding;
 use crate::postgres::{Endpoint, Session, session_name};
+use crate::rights::Needs;
 use crate::tables::ControlTables;
 use crate::tables::lease::Lease;
 
@@ -30,6 +31,8 @@ pub(crate) trait Charge: Send + Sync + 'static {
     fn read(&self) -> Vec<&Arc<Endpoint>>;
     /// Bounds and policies.
     fn tuning(&self) -> &Tuning;
+    /// What the roles of the job need, a database each; `blamed` is where a right was missing, as errors call it.
+    fn needs(&self, blamed: &str) -> Vec<Needs>;
 }
 
 /// The job, its control tables, and whoever listens.

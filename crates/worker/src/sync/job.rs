@@ -12,6 +12,7 @@ use crate::pair::{Holding, SecondaryNames};
 use crate::postgres::Endpoint;
 use crate::postgres::session::Patience;
 use crate::postgres::sql::ident;
+use crate::rights::Needs;
 use crate::tables::ControlTables;
 
 /// One stream of one secondary.
@@ -235,6 +236,14 @@ impl Charge for Job {
 
     fn tuning(&self) -> &Tuning {
         &self.tuning
+    }
+
+    /// Of several primaries the one that is followed, if the blame is on it: what is missing elsewhere holds nothing up.
+    fn needs(&self, blamed: &str) -> Vec<Needs> {
+        let is_followed =
+            |upstream: &&Upstream| self.upstreams.len() == 1 || upstream.endpoint.to_string() == blamed;
+        let primaries = self.upstreams.iter().filter(is_followed).map(|upstream| self.needs_of(upstream));
+        primaries.chain([self.needs_of_store()]).collect()
     }
 }
 

@@ -306,14 +306,23 @@ pub(crate) async fn pairs(
     Err(Error::Schema { stream: job.stream_key(), differences: schema::table_of(&differences) })
 }
 
-/// In what the stream's tables differ, so that they cannot be paired.
+/// In what the stream's tables differ, so that they cannot be paired or followed from the watermark.
 pub(crate) async fn differences(
     job: &Job,
     upstream: &Upstream,
     primary: &mut Session,
     secondary: &mut Session,
+    row: &StreamRow,
 ) -> Result<Vec<Difference>> {
-    matched(job, upstream, primary, secondary).await.map(|(_, _, differences)| differences)
+    let (pairs, _, mut differences) = matched(job, upstream, primary, secondary).await?;
+    if let Some(watermark) = row.watermark {
+        // One that the stream never held is not gone.
+        let held =
+            |pair: &&Pair| row.schema_versions.as_ref().is_none_or(|held| held.contains_key(&pair.dataset));
+        let gone = pairs.iter().filter(|pair| pair.existing.is_none()).filter(held);
+        differences.extend(gone.map(|pair| Difference::gone(&pair.dataset, &pair.names.merge, watermark)));
+    }
+    Ok(differences)
 }
 
 async fn matched(

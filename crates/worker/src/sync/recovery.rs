@@ -3,6 +3,7 @@
 use super::ground::{Charge, Ground};
 use super::retry::Budget;
 use crate::error::{Class, Error, Result};
+use crate::foresight;
 use crate::observer::NoticeKind;
 use crate::postgres::Session;
 use crate::tables::lease::Lease;
@@ -20,6 +21,7 @@ pub(crate) async fn recover<J: Charge>(
     led: Option<&Lease>,
     error: Error,
 ) -> Result<()> {
+    let error = foresight::explained(&*ground.job, error).await;
     if error.class() != Class::Transient {
         if matches!(error.class(), Class::Blocked | Class::Bug) {
             record(ground, led, &error, Standstill::Halted).await;

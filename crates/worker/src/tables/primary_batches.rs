@@ -105,12 +105,7 @@ async fn lacking(primary: &mut Session, metrics: &str) -> Option<Error> {
     let readable = rows.first().map_or(Ok(None), |row| row.field::<Option<bool>>(0));
     match readable.unwrap_or(None) {
         Some(true) => None,
-        Some(false) => Some(Error::MissingRight {
-            endpoint,
-            user: primary.endpoint.user.clone(),
-            privilege: "SELECT".into(),
-            table: metrics.to_owned(),
-        }),
+        Some(false) => Some(Error::unreadable(&primary.endpoint, metrics)),
         None => Some(Error::MissingTable { endpoint, table: metrics.to_owned() }),
     }
 }

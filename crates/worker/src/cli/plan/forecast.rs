@@ -4,6 +4,7 @@ use milestream_core::milestone::{LocalBatch, PrimaryBatch};
 use serde::Serialize;
 
 use crate::cli::failure::Failure;
+use crate::ingest;
 use crate::schema::Difference;
 
 /// One stream of one platform.
@@ -30,6 +31,8 @@ pub(super) enum Next {
     Ingest { source: String, batch: LocalBatch, runs_again: bool },
     /// Halt before anything is written: the tables do not go together.
     Differences { primary: String, differences: Vec<Difference> },
+    /// The same of a source and the tables that it is read into.
+    SourceDifferences { source: String, differences: Vec<ingest::Difference> },
     /// Fail.
     Fail(Failure),
 }
@@ -42,7 +45,7 @@ impl StreamPlan {
     pub(super) fn exit_code(&self) -> u8 {
         match &self.next {
             Next::Sync(_) | Next::Nothing { .. } | Next::Ingest { .. } => 0,
-            Next::Differences { .. } => WOULD_HALT,
+            Next::Differences { .. } | Next::SourceDifferences { .. } => WOULD_HALT,
             Next::Fail(failure) => failure.exit_code,
         }
     }

@@ -9,11 +9,13 @@ use crate::StreamName;
 use crate::cli::failure::Failure;
 use crate::cli::shared_session::{DATABASES_MAX, SharedSession, by_database};
 use crate::config::StreamJob;
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::foresight;
 use crate::ingest::IngestJob;
 use crate::pair::Pair;
 use crate::postgres::sql::ident;
 use crate::postgres::{Endpoint, Session};
+use crate::sync::ground::Charge;
 use crate::sync::planning::{self, Decision, Draft};
 use crate::sync::{Job, Upstream};
 use crate::tables::streams::{Flight, StreamRow};
@@ -69,32 +71,52 @@ impl Desk {
     }
 
     async fn next_sync(&mut self, job: &Job) -> Result<Next, Failure> {
-        let (name, patience) = (StreamName::of(&job.platform, &job.stream), job.tuning.reading_patience());
-        let failure = |error: Error| Failure::of(&error, &name);
+        let patience = job.tuning.reading_patience();
         let secondary = self.store.open(&job.secondary, patience).await?;
-        let row = row(secondary, job).await.map_err(failure)?;
-        let upstream = planning::choose_upstream(job, &row).await.map_err(failure)?;
+        let row = explained(job, row(secondary, job).await).await?;
+        let upstream = explained(job, planning::choose_upstream(job, &row).await).await?;
         let primary =
             of_database(&mut self.read, &upstream.endpoint).open(&upstream.endpoint, patience).await?;
-        let next = match &row.flight {
-            Some(flight) => resumed(job, flight, row.generation, secondary).await,
-            None => decided(job, upstream, primary, secondary, &row).await,
+        let next = match foresight::of_sync(job, upstream, primary, secondary, &row).await {
+            Ok(differences) if !differences.is_empty() => {
+                Ok(Next::Differences { primary: upstream.platform.clone(), differences })
+            }
+            Ok(_) => match &row.flight {
+                Some(flight) => resumed(job, flight, row.generation, secondary).await,
+                None => decided(job, upstream, primary, secondary, &row).await,
+            },
+            Err(error) => Err(error),
         };
-        next.map_err(failure)
+        explained(job, next).await
     }
 
     async fn next_ingestion(&mut self, job: &IngestJob) -> Result<Next, Failure> {
-        let (name, patience) = (StreamName::of(&job.platform, &job.stream), job.tuning.reading_patience());
+        let patience = job.tuning.reading_patience();
         let store = self.store.open(&job.store, patience).await?;
-        let next = ingestion(store, job).await.map_err(|error| Failure::of(&error, &name))?;
-        of_database(&mut self.read, &job.source).open(&job.source, patience).await?;
-        Ok(next)
+        let next = explained(job, ingestion(store, job).await).await?;
+        let source = of_database(&mut self.read, &job.source).open(&job.source, patience).await?;
+        let differences = explained(job, foresight::of_ingestion(job, source, store).await).await?;
+        if differences.is_empty() {
+            return Ok(next);
+        }
+        Ok(Next::SourceDifferences { source: job.source.to_string(), differences })
     }
 
     async fn close(self) {
         self.store.close().await;
         for (_, read) in self.read {
             read.close().await;
+        }
+    }
+}
+
+/// An answer, or why there is none: where a right is missing, with all that are.
+async fn explained<J: Charge, T>(job: &J, answer: Result<T>) -> Result<T, Failure> {
+    match answer {
+        Ok(answer) => Ok(answer),
+        Err(error) => {
+            let name = StreamName::of(job.platform(), job.stream());
+            Err(Failure::of(&foresight::explained(job, error).await, &name))
         }
     }
 }
@@ -151,10 +173,6 @@ async fn decided(
     match planning::decide(job, upstream, primary, secondary, row, None).await {
         Ok(Decision::Nothing { why }) => Ok(Next::Nothing { primary: platform, why }),
         Ok(Decision::Sync(draft)) => Ok(Next::Sync(Box::new(of_draft(&draft)))),
-        Err(Error::Schema { .. }) => {
-            let differences = planning::differences(job, upstream, primary, secondary).await?;
-            Ok(Next::Differences { primary: platform, differences })
-        }
         Err(error) => Err(error),
     }
 }

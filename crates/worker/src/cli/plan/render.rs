@@ -4,6 +4,7 @@ use super::forecast::{Next, NextSync, StreamPlan};
 use crate::cli::failure::Failure;
 use crate::cli::figures;
 use crate::cli::sheet::Sheet;
+use crate::ingest;
 use crate::schema::Difference;
 
 /// The plans as text.
@@ -22,6 +23,10 @@ fn paragraph(plan: &StreamPlan) -> String {
         Next::Differences { primary, differences } => (
             format!("would halt: the tables and those of {primary} do not go together"),
             vec![table_of(differences)],
+        ),
+        Next::SourceDifferences { source, differences } => (
+            format!("would halt: the tables and those of {source} do not go together"),
+            vec![source_table_of(differences)],
         ),
         Next::Fail(Failure { error, advice, .. }) => {
             (format!("would fail: {error}"), vec![format!("what to do: {advice}")])
@@ -76,6 +81,15 @@ fn table_of(differences: &[Difference]) -> String {
     for difference in differences {
         let Difference { dataset, column, model, primary, secondary, problem } = difference.clone();
         sheet.row([dataset, column, model, primary, secondary, problem]);
+    }
+    sheet.to_string()
+}
+
+fn source_table_of(differences: &[ingest::Difference]) -> String {
+    let mut sheet = Sheet::new(["dataset", "column", "model", "source", "merge table", "problem"]);
+    for difference in differences {
+        let ingest::Difference { dataset, column, model, source, merge, problem } = difference.clone();
+        sheet.row([dataset, column, model, source, merge, problem]);
     }
     sheet.to_string()
 }
