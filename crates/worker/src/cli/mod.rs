@@ -1,5 +1,6 @@
 //! The commands of `milestream`, one module each.
 
+mod colour;
 mod completions;
 #[cfg(feature = "demo")]
 mod demo;
@@ -7,6 +8,7 @@ mod failure;
 mod figures;
 mod grants;
 mod gravity;
+mod help;
 mod lint;
 mod logging;
 mod output;
@@ -38,9 +40,13 @@ use crate::config::{Configuration, Keys, StreamJob};
 use crate::error::{Error, Result};
 use crate::panics;
 
+/// Columns beyond which help is hard to read.
+const WIDTH_MAX: usize = 110;
+
 /// Keeps the tables of one data platform equal to those of another, through Postgres alone.
 #[derive(Debug, Parser)]
-#[command(name = "milestream", version, propagate_version = true, max_term_width = 110)]
+#[command(name = "milestream", version, propagate_version = true, disable_help_subcommand = true)]
+#[command(max_term_width = WIDTH_MAX, styles = colour::styles())]
 struct Cli {
     #[command(flatten)]
     global: Global,
@@ -84,6 +90,8 @@ enum Command {
     Grants(Box<grants::Arguments>),
     /// Print a script that completes commands and flags in a shell.
     Completions(completions::Arguments),
+    /// Show help: of a command, of every setting, of the exit codes.
+    Help(help::Arguments),
 }
 
 /// What a command finds around it.
@@ -168,7 +176,9 @@ impl Command {
             | Command::Plan(_)
             | Command::Reset(_)
             | Command::Status(_)
-            | Command::Completions(_) => false,
+            | Command::Grants(_)
+            | Command::Completions(_)
+            | Command::Help(_) => false,
         }
     }
 }
@@ -196,6 +206,7 @@ async fn run(command: Command, surroundings: &Surroundings) -> ExitCode {
         Command::Status(arguments) => status::run(*arguments, surroundings).await,
         Command::Grants(arguments) => grants::run(&arguments, surroundings).map(|()| ExitCode::SUCCESS),
         Command::Completions(arguments) => completions::run(&arguments).map(|()| ExitCode::SUCCESS),
+        Command::Help(arguments) => help::run(&arguments).map(|()| ExitCode::SUCCESS),
     };
     done.unwrap_or_else(|error| {
         output::complain(None, &error);
@@ -203,19 +214,9 @@ async fn run(command: Command, surroundings: &Surroundings) -> ExitCode {
     })
 }
 
-/// The command line, with the default of each key of milestream.toml in its help.
+/// The command line, each command with its manual.
 fn command() -> clap::Command {
-    let defaults = crate::config::reference::defaults();
-    Cli::command().mut_subcommands(|subcommand| {
-        subcommand.mut_args(|argument| match defaults.get(argument.get_id().as_str()) {
-            None => argument,
-            Some(default) => {
-                let help = argument.get_help().map(ToString::to_string).unwrap_or_default();
-                // Forty keys would bury the rest; --help shows them.
-                argument.help(format!("{help} [default: {default}]")).hide_short_help(true)
-            }
-        })
-    })
+    Cli::command().mut_subcommands(help::with_manual)
 }
 
 #[cfg(test)]

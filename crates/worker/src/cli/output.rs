@@ -5,7 +5,7 @@ use std::io::{ErrorKind, Write};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
-use super::logging;
+use super::{colour, logging};
 use crate::StreamName;
 use crate::error::{Error, Result};
 
@@ -39,7 +39,7 @@ impl OutputArguments {
     /// `Setup` when stdout cannot be written; a reader that has gone away is none.
     pub(super) fn write<T: Serialize + ?Sized>(self, facts: &T, text: impl FnOnce() -> String) -> Result<()> {
         match self.output {
-            Format::Text => line(&text()),
+            Format::Text => line(&colour::for_stream(&std::io::stdout(), text())),
             Format::Json => {
                 let json = serde_json::to_string_pretty(facts);
                 line(&json.map_err(|error| Error::invariant("facts for --output json", error.to_string()))?)
@@ -74,7 +74,8 @@ pub(super) fn complain(at: Option<&StreamName>, error: &Error) {
     }
     let mut stderr = std::io::stderr().lock();
     // Where stderr is gone nobody listens; the exit code still tells.
-    let _ = writeln!(stderr, "{}", complaint(at, error)).and_then(|()| stderr.flush());
+    let text = colour::for_stream(&std::io::stderr(), complaint(at, error));
+    let _ = writeln!(stderr, "{text}").and_then(|()| stderr.flush());
 }
 
 fn complaint(at: Option<&StreamName>, error: &Error) -> String {

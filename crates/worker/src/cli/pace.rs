@@ -164,14 +164,20 @@ impl Pace {
                 figures::count(self.chunks)
             ));
         }
-        parts.push(figures::counted(self.rows_done, "row"));
+        // Before the first chunk is in, nobody knows.
+        if self.rows_done > 0 {
+            parts.push(figures::counted(self.rows_done, "row"));
+        }
         if let Some(rate) = self.rows_per_second(now) {
             parts.push(format!("{} rows/s", figures::count(figures::rounded(rate))));
         }
         if let Some(left) = self.seconds_left(now) {
             parts.push(format!("{} left", figures::seconds(left)));
         }
-        format!("{}: {}", self.doing, parts.join(", "))
+        match parts.is_empty() {
+            true => self.doing.clone(),
+            false => format!("{}: {}", self.doing, parts.join(", ")),
+        }
     }
 }
 
@@ -227,7 +233,7 @@ mod tests {
         let began = Instant::now();
         let mut pace = Pace::default();
         pace.take(&plan(Some(3), 0, 0), began);
-        assert_eq!(pace.line(began), "increment from batch 3 to 4: 0 rows");
+        assert_eq!(pace.line(began), "increment from batch 3 to 4");
         pace.take(&chunk(250_000), began);
         let now = began + Duration::from_secs(1);
         assert_eq!(pace.line(now), "increment from batch 3 to 4: 250 000 rows, 250 000 rows/s, 3 s left");

@@ -1,4 +1,5 @@
-//! Policies and choices whose every value is understood, though not every behaviour is there yet.
+//! Policies and choices whose every value is understood, though not every behaviour is there yet: what this version
+//! refuses it does not offer.
 
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
@@ -14,6 +15,7 @@ pub enum Kind {
     #[default]
     Mirror,
     /// Batch ids and a history of its own.
+    #[value(hide = true)]
     Conflate,
 }
 
@@ -23,8 +25,10 @@ pub enum Kind {
 #[value(rename_all = "snake_case")]
 pub enum OnLoss {
     /// Find the differences by digests, and mend them.
+    #[value(hide = true)]
     Reconcile,
     /// Seed the stream again.
+    #[value(hide = true)]
     Reseed,
     /// Write nothing and wait for a person.
     #[default]
@@ -40,8 +44,10 @@ pub enum OnPrimaryDown {
     #[default]
     Wait,
     /// Go on with another candidate.
+    #[value(hide = true)]
     Failover,
     /// Ingest from the source.
+    #[value(hide = true)]
     Source,
 }
 
@@ -54,8 +60,10 @@ pub enum SchemaPolicy {
     #[default]
     Halt,
     /// Added columns and widened types.
+    #[value(hide = true)]
     Additive,
     /// Dropped columns too.
+    #[value(hide = true)]
     Full,
 }
 

@@ -21,6 +21,12 @@ fn written(default: &Value) -> String {
     }
 }
 
+/// Values of a key that this version has; the others are understood and refused by name.
+#[cfg(test)]
+fn offered(argument: &clap::Arg) -> impl Iterator<Item = clap::builder::PossibleValue> {
+    argument.get_possible_values().into_iter().filter(|value| !value.is_hide_set())
+}
+
 /// The table of all keys in `docs/CONFIGURATION.md`.
 #[cfg(test)]
 fn table() -> String {
@@ -29,8 +35,7 @@ fn table() -> String {
     let mut table = String::from("| key | default | values | meaning |\n|---|---|---|---|\n");
     for argument in command.get_arguments() {
         let key = argument.get_id().as_str();
-        let values: Vec<_> =
-            argument.get_possible_values().iter().map(|value| format!("`{}`", value.get_name())).collect();
+        let values: Vec<_> = offered(argument).map(|value| format!("`{}`", value.get_name())).collect();
         let values = if values.is_empty() {
             let names = argument.get_value_names().unwrap_or_default();
             names.iter().map(|name| name.to_string()).collect::<Vec<_>>().join(" ")

@@ -18,13 +18,6 @@ use crate::reset::{self, Order, Reset};
 
 /// Arguments of `reset`.
 #[derive(Debug, Args)]
-#[command(after_long_help = "Examples:\n  \
-    milestream reset --platform Edge --store Flights --dry-run     show what would be thrown away\n  \
-    milestream reset --platform Edge --store Flights               throw the open batch away; the next sync plans anew\n  \
-    milestream reset --reseed --platform Edge --store Flights      seed again with the next sync; readers see what they \
-    see until it is committed\n\n\
-    Exit codes: 0 done, or nothing to do; 2 the set-up is wrong; 3 another worker leads the stream; 4 the store cannot be \
-    reached.")]
 pub(super) struct Arguments {
     #[command(flatten)]
     selection: SelectionArguments,
