@@ -84,6 +84,23 @@ async fn a_batch_that_came_during_the_sync_is_more_to_do() {
 }
 
 #[tokio::test]
+async fn a_primary_that_does_not_answer_after_the_commit_is_not_waited_for() {
+    let schedule = Schedule::new().await;
+    let mut arguments = JOB.to_vec();
+    arguments.extend(["--connect-timeout", "2s", "--stop-at", "before-commit"]);
+    let mut run = Process::start(BINARY, schedule.configuration.path(), &arguments);
+    run.stopped();
+    let mut holder = schedule.world.connect("primary").await;
+    let hold = "begin; lock table hub_batch_metrics in access exclusive mode";
+    sqlx::raw_sql(hold).execute(&mut holder).await.expect("a lock");
+    run.signal(Signal::CONT);
+    let began = std::time::Instant::now();
+    assert_eq!(code(&run.end()), "1", "nobody knows whether there is more");
+    assert!(began.elapsed() < std::time::Duration::from_secs(30), "{:?}", began.elapsed());
+    assert_eq!(schedule.world.number("select count(*) from edge_sync_history").await, 1);
+}
+
+#[tokio::test]
 async fn runs_that_overlap_are_no_failure() {
     let schedule = Schedule::new().await;
     let mut arguments = JOB.to_vec();

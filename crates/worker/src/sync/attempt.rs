@@ -79,7 +79,7 @@ async fn lead(
 }
 
 /// Whether the primary has nothing newer than the watermark by now, so that nobody need come again for it. A primary that
-/// does not answer any more does not say so.
+/// does not answer soon does not say so: everything is committed, and nothing is worth a long wait.
 async fn is_newest(
     ground: &Ground,
     upstream: &Upstream,
@@ -92,10 +92,14 @@ async fn is_newest(
         sessions.keep_reader(primary);
         Ok::<_, Error>(newest)
     };
-    match newest.await {
-        Ok(newest) => newest <= watermark,
-        Err(error) => {
+    match tokio::time::timeout(ground.job.tuning.connect_timeout, newest).await {
+        Ok(Ok(newest)) => newest <= watermark,
+        Ok(Err(error)) => {
             tracing::debug!(%error, "whether there is a newer batch is not known");
+            false
+        }
+        Err(_) => {
+            tracing::debug!("whether there is a newer batch was not answered in time");
             false
         }
     }
