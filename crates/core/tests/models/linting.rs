@@ -32,7 +32,10 @@ fn names_that_lead_nowhere_are_found() {
 #[test]
 fn a_merge_ingestion_that_names_nobody_needs_primary_ingestion_platforms() {
     let merge = || shop().set(&format!("{ORDERS}/cmd/_type"), json!("SQLMergeIngestion"));
-    insta::assert_snapshot!(merge().lint(), @"");
+    insta::assert_snapshot!(merge().lint(), @r#"
+    error: model.json:133:14: $.datastores[0].cmd: the SQLMergeIngestion of datastore "Orders" has no dataPlatform, and the store no primary ingestion platforms: there is nobody to pull from
+      name the primary in dataPlatform, or list the store in primary_ingestion_platforms.json
+    "#);
     assert_eq!(merge().primaries(&["Hub"]).lint(), "");
 }
 
