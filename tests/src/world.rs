@@ -38,6 +38,8 @@ pub struct Setting {
     pub secondary_database: String,
     /// Statements for both databases before any table is made: types, for one.
     pub types: String,
+    /// What stands behind `create database`, for both; empty for a copy of the server's template.
+    pub database: String,
 }
 
 impl Default for Setting {
@@ -49,6 +51,7 @@ impl Default for Setting {
             primary_database: "primary".into(),
             secondary_database: "secondary".into(),
             types: String::new(),
+            database: String::new(),
         }
     }
 }
@@ -102,11 +105,14 @@ impl World {
     }
 
     async fn create_databases(&self) {
-        let Setting { primary_database, secondary_database, types, .. } = &self.setting;
+        let Setting { primary_database, secondary_database, types, database: clause, .. } = &self.setting;
         let mut databases = vec![primary_database, secondary_database];
         databases.dedup();
         for database in databases {
-            self.server.create_database(database).await.expect("a database");
+            match clause.as_str() {
+                "" => self.server.create_database(database).await.expect("a database"),
+                _ => self.execute("postgres", format!("create database {} {clause}", ident(database))).await,
+            }
             if !types.is_empty() {
                 self.execute(database, types.clone()).await;
             }

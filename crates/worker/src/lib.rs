@@ -19,6 +19,7 @@ mod schema;
 mod staging;
 mod statements;
 mod stream_name;
+mod structure;
 pub mod sync;
 mod tables;
 

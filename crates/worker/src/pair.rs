@@ -38,13 +38,21 @@ pub(crate) const REMOTE_OUT: &str = "remote_ds_surf_batch_out";
 pub(crate) struct CarriedColumn {
     /// Physical name, the same on both sides.
     pub(crate) name: String,
-    /// The primary's type, as SQL writes it.
+    /// The primary's type, as SQL writes it there.
     pub(crate) source_type: String,
-    /// The secondary's type, as SQL writes it.
+    /// The secondary's type, as SQL writes it there.
     pub(crate) target_type: String,
+    /// What the primary casts to before it sends; none where values travel as they are.
+    pub(crate) cast: Option<String>,
+    /// What the types are, and which column of that name it is; the same text means the same column.
+    pub(crate) shape: String,
     pub(crate) collatable: bool,
     /// Whether binary COPY can carry it.
     pub(crate) binary: bool,
+    /// Whether equal values have equal digests on both servers, without going through text.
+    pub(crate) hashes: bool,
+    /// Whether values of a key stand in the same order on both servers, `collate "C"` given.
+    pub(crate) ordered_alike: bool,
 }
 
 /// A dataset's tables on both sides and the columns that are carried.
@@ -111,10 +119,7 @@ pub(crate) fn beside(table: &str, suffix: &str) -> String {
 impl Pair {
     /// Columns with their types on both sides, and the key; a plan holds for one shape only.
     pub(crate) fn shape(&self) -> String {
-        let column = |column: &CarriedColumn| match column.source_type == column.target_type {
-            true => format!("{} {}", column.name, column.target_type),
-            false => format!("{} {} as {}", column.name, column.source_type, column.target_type),
-        };
+        let column = |column: &CarriedColumn| format!("{} {}", column.name, column.shape);
         let columns: Vec<_> = self.columns.iter().map(column).collect();
         format!("{}; key {}", columns.join(", "), self.key.join(", "))
     }
@@ -132,8 +137,8 @@ impl Pair {
         self.key.iter().map(String::as_str)
     }
 
-    pub(crate) fn value_names(&self) -> impl Iterator<Item = &str> {
-        self.column_names().filter(|name| !self.key.iter().any(|key| key == name))
+    pub(crate) fn value_columns(&self) -> impl Iterator<Item = &CarriedColumn> {
+        self.columns.iter().filter(|column| !self.key.contains(&column.name))
     }
 
     pub(crate) fn key_columns(&self) -> impl Iterator<Item = &CarriedColumn> {

@@ -7,7 +7,7 @@ use crate::postgres::catalog::Table;
 /// to be filled. `own` are the columns staged beside the carried ones.
 pub(crate) fn fits(pair: &Pair, staging: &Table, own: &[&str], key: &[&str]) -> bool {
     let typed = |(name, wanted): (&str, &str)| {
-        staging.column(name).is_some_and(|column| column.sql_type == wanted && !column.generated)
+        staging.column(name).is_some_and(|column| column.sql_type() == wanted && !column.generated)
     };
     let carried = pair.columns.iter().map(|column| (column.name.as_str(), column.target_type.as_str()));
     let written = |name: &str| own.contains(&name) || pair.column_names().any(|carried| carried == name);

@@ -7,8 +7,9 @@ use milestream_core::stream::{self, Dataset};
 
 use super::job::{IngestJob, Scd};
 use crate::pair::{ALL_HASH, BATCH_ID, BATCH_IN, BATCH_OUT, CarriedColumn, KEY_HASH, Pair, SecondaryNames};
-use crate::postgres::catalog::Table;
-use crate::schema::{carries, describe};
+use crate::postgres::catalog::{Column, Table};
+use crate::schema::{describe, shape_of};
+use crate::structure::{Carriage, Sides, carries, carry};
 
 /// One way in which the three do not agree.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -142,9 +143,9 @@ impl Fitting<'_> {
             return None;
         };
         let existing = self.merge.map(|merge| merge.column(&name));
-        let (target_type, binary) = match existing {
-            None => (model_type(model).unwrap_or_else(|| source.sql_type.clone()), source.binary),
-            Some(Some(target)) => (target.sql_type.clone(), source.binary && target.binary),
+        let (target_type, carriage) = match existing {
+            None => self.column_to_be(model, source)?,
+            Some(Some(target)) => (target.sql_type().to_owned(), self.carriage(source, target)?),
             Some(None) => {
                 self.differ(&name, "the merge table lacks the column");
                 return None;
@@ -153,13 +154,48 @@ impl Fitting<'_> {
         if existing.flatten().is_some_and(|target| target.generated) {
             self.differ(&name, "the merge table computes the column itself");
         }
-        if !carries(&source.sql_type, &target_type) {
-            let problem =
-                format!("{target_type} does not take every value of the source's {}", source.sql_type);
-            self.differ(&name, problem);
+        let shape =
+            shape_of(source, existing.flatten().map_or(&source.structure, |target| &target.structure));
+        Some(CarriedColumn {
+            name,
+            source_type: source.sql_type().to_owned(),
+            target_type,
+            cast: carriage.cast,
+            shape,
+            collatable: source.collation.is_some(),
+            binary: carriage.binary,
+            hashes: source.structure.hashes_alike(),
+            ordered_alike: source.structure.orders_alike(),
+        })
+    }
+
+    /// The type of a column that is made, and how values get into it: the model's, or else the source's own.
+    fn column_to_be(&mut self, model: &stream::Column, source: &Column) -> Option<(String, Carriage)> {
+        let Some(target_type) = model_type(model) else {
+            return Some((source.sql_type().to_owned(), self.carriage(source, source)?));
+        };
+        let own = source.structure.below_domains().sql.clone();
+        if !carries(&own, &target_type) {
+            let problem = format!(
+                "{target_type} does not take every value of the source's {}",
+                source.structure.described()
+            );
+            self.differ(&source.name, problem);
         }
-        let (source_type, collatable) = (source.sql_type.clone(), source.collatable);
-        Some(CarriedColumn { name, source_type, target_type, collatable, binary })
+        let cast = (own != target_type).then(|| target_type.clone());
+        Some((target_type, Carriage { cast, binary: true }))
+    }
+
+    fn carriage(&mut self, source: &Column, target: &Column) -> Option<Carriage> {
+        match carry(&source.structure, &target.structure, Sides::INGESTION) {
+            Ok(carriage) => Some(carriage),
+            Err(difference) => {
+                let problem =
+                    format!("the merge table's type does not take every value of the source's: {difference}");
+                self.differ(&source.name, problem);
+                None
+            }
+        }
     }
 
     fn keys(&mut self, strategy: Scd) {

@@ -5,10 +5,12 @@ use serde::Deserialize;
 use super::Session;
 use super::fields::Fields;
 use super::sql::{ident, literal};
+use super::structures::{self, Dictionary, Use};
 use crate::error::{Error, Result};
+use crate::structure::{Candidate, Collation, Structure};
 
 /// A relation as the catalog has it.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Table {
     pub(crate) oid: u32,
     pub(crate) schema: String,
@@ -62,21 +64,30 @@ impl RelationKind {
 }
 
 /// A column as the catalog has it.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Column {
     pub(crate) name: String,
-    /// The type as SQL writes it, modifiers included.
-    pub(crate) sql_type: String,
+    /// Tells a column from one of the same name that was dropped before it was added.
+    pub(crate) attnum: i16,
+    /// What its type is.
+    pub(crate) structure: Structure,
     pub(crate) nullable: bool,
-    /// Whether `collate "C"` can be written behind it.
-    pub(crate) collatable: bool,
-    /// Whether binary COPY carries it between servers: arrays and composites of user-defined types
-    /// send the server's own OIDs along, `regclass` and its like are nothing else, and some types have no binary form.
-    pub(crate) binary: bool,
+    /// Its collation, where `collate "C"` can be written behind it.
+    pub(crate) collation: Option<Collation>,
     /// Whether the server computes it, so that it cannot be written.
     pub(crate) generated: bool,
-    /// Whether its collation calls texts equal that are not the same.
-    pub(crate) loose: bool,
+}
+
+impl Column {
+    /// The type as SQL writes it, modifiers included; qualified unless it is built in.
+    pub(crate) fn sql_type(&self) -> &str {
+        &self.structure.sql
+    }
+
+    /// Whether its equality takes values for one that are not the same.
+    pub(crate) fn is_loose(&self) -> bool {
+        self.collation.as_ref().is_some_and(|collation| !collation.deterministic) || self.structure.is_loose()
+    }
 }
 
 /// An index as the catalog has it.
@@ -138,6 +149,7 @@ const HOOKS: &str = "array_to_json(array(select format('trigger %I (%s %s, %s())
 
 /// SQL for a relation `c` of schema `n` as JSON, in the shape of [`Answer`].
 fn relation() -> String {
+    let used = structures::use_of("a.atttypid", "a.atttypmod");
     format!(
         "json_build_object('readable', has_table_privilege(c.oid, 'select'), \
      'table', json_build_object('oid', c.oid::int8, 'schema', n.nspname, 'name', c.relname, 'kind', c.relkind::text, \
@@ -145,13 +157,10 @@ fn relation() -> String {
         (select relid from pg_partition_tree(c.oid) where isleaf)) and l.reltuples >= 0 and l.relkind <> 'p'), \
      'bytes', (select coalesce(sum(pg_relation_size(l.oid)), 0)::int8 from pg_class l where l.relkind in ('r', 'm') and \
         (l.oid = c.oid or l.oid in (select relid from pg_partition_tree(c.oid) where isleaf))), \
-     'columns', array_to_json(array(select json_build_object('name', a.attname, \
-           'sql_type', format_type(a.atttypid, a.atttypmod), 'nullable', not a.attnotnull, \
-           'collatable', a.attcollation <> 0, 'generated', a.attgenerated <> '' or a.attidentity = 'a', \
-           'binary', t.typsend <> 0 and t.typreceive <> 0 and t.typname !~ '^_?reg' and (t.oid < 16384 or t.typtype = 'e' \
-              or (t.typtype = 'b' and t.typelem = 0) or (t.typtype = 'd' and t.typbasetype < 16384)), \
-           'loose', coalesce((select not l.collisdeterministic from pg_collation l where l.oid = a.attcollation), false)) \
-        from pg_attribute a join pg_type t on t.oid = a.atttypid \
+     'columns', array_to_json(array(select json_build_object('name', a.attname, 'attnum', a.attnum, 'used', {used}, \
+           'nullable', not a.attnotnull, 'collation', a.attcollation::int8, \
+           'generated', a.attgenerated <> '' or a.attidentity = 'a') \
+        from pg_attribute a \
         where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped order by a.attnum)), \
      'primary_key', coalesce((select {INDEX_COLUMNS} from pg_index x where x.indrelid = c.oid and x.indisprimary), '[]'), \
      'hooks', {HOOKS}, \
@@ -168,7 +177,55 @@ fn relation() -> String {
 struct Answer {
     /// Whether it may be read.
     readable: bool,
-    table: Table,
+    table: CatalogTable,
+}
+
+/// A [`Table`] whose types are still to be looked up.
+#[derive(Deserialize)]
+struct CatalogTable {
+    oid: u32,
+    schema: String,
+    name: String,
+    kind: RelationKind,
+    columns: Vec<CatalogColumn>,
+    primary_key: Vec<String>,
+    indexes: Vec<Index>,
+    rows_estimated: Option<f64>,
+    bytes: i64,
+}
+
+#[derive(Deserialize)]
+struct CatalogColumn {
+    name: String,
+    attnum: i16,
+    used: Use,
+    nullable: bool,
+    collation: i64,
+    generated: bool,
+}
+
+impl CatalogTable {
+    fn resolve(self, dictionary: &Dictionary) -> Table {
+        let column = |column: CatalogColumn| Column {
+            structure: dictionary.structure(&column.used),
+            collation: dictionary.collation(column.collation),
+            name: column.name,
+            attnum: column.attnum,
+            nullable: column.nullable,
+            generated: column.generated,
+        };
+        Table {
+            oid: self.oid,
+            schema: self.schema,
+            name: self.name,
+            kind: self.kind,
+            columns: self.columns.into_iter().map(column).collect(),
+            primary_key: self.primary_key,
+            indexes: self.indexes,
+            rows_estimated: self.rows_estimated,
+            bytes: self.bytes,
+        }
+    }
 }
 
 /// Looks a table up by its unqualified name in the search path; `None` when there is none.
@@ -189,25 +246,21 @@ pub(crate) async fn find_quoted(session: &mut Session, quoted: &str) -> Result<O
 /// # Errors
 /// `MissingRight` for the first that may not be read.
 pub(crate) async fn find_all(session: &mut Session, quoted: &[String]) -> Result<Vec<Option<Table>>> {
-    let names: Vec<_> = quoted.iter().map(|name| literal(name)).collect();
-    let question = format!(
-        "select (select {}::text from pg_class c join pg_namespace n on n.oid = c.relnamespace \
-         where c.oid = to_regclass(named.name) and has_table_privilege(c.oid, 'select') is not null) \
-         from unnest(array[{}]::text[]) with ordinality named(name, at) order by at",
-        relation(),
-        names.join(", ")
-    );
-    let rows = session.ask("looking tables up", question).await?;
-    let mut tables = Vec::with_capacity(rows.len());
-    for row in rows {
+    let rows = session.ask("looking tables up", tables_question(quoted)).await?;
+    // Behind the row of the setting come the types, then one row a table.
+    let mut answers = rows.iter().skip(1);
+    let dictionary: Dictionary = match answers.next() {
+        Some(row) => read(row.field(0)?)?,
+        None => return Err(Error::invariant("the catalog", "it told nothing of types")),
+    };
+    let mut tables = Vec::with_capacity(quoted.len());
+    for row in answers {
         let Some(text) = row.field::<Option<&str>>(0)? else {
             tables.push(None);
             continue;
         };
-        let answer: Answer = serde_json::from_str(text).map_err(|error| {
-            Error::invariant("the catalog", format!("what it says of a table cannot be read: {error}"))
-        })?;
-        let mut table = answer.table;
+        let answer: Answer = read(text)?;
+        let mut table = answer.table.resolve(&dictionary);
         if !answer.readable {
             return Err(Error::unreadable(&session.endpoint, table.qualified()));
         }
@@ -218,6 +271,56 @@ pub(crate) async fn find_all(session: &mut Session, quoted: &[String]) -> Result
         tables.push(Some(table));
     }
     Ok(tables)
+}
+
+/// One row for the setting that spells types, one with all types, then one a name.
+fn tables_question(quoted: &[String]) -> String {
+    let names: Vec<_> = quoted.iter().map(|name| literal(name)).collect();
+    let columns = "select a.atttypid, a.attcollation from named join pg_attribute a on a.attrelid = named.relation \
+                   and a.attnum > 0 and not a.attisdropped";
+    format!(
+        "{} with recursive named(relation, at) as materialized (select to_regclass(n.name)::oid, n.at \
+            from unnest(array[{}]::text[]) with ordinality n(name, at)), \
+         {} select {}::text, 0 as at union all \
+         select (select {}::text from pg_class c join pg_namespace n on n.oid = c.relnamespace \
+            where c.oid = named.relation and has_table_privilege(c.oid, 'select') is not null), named.at \
+         from named order by at",
+        structures::SPELLING,
+        names.join(", "),
+        structures::walk(columns),
+        structures::dictionary(),
+        relation()
+    )
+}
+
+fn read<'a, T: Deserialize<'a>>(answer: &'a str) -> Result<T> {
+    serde_json::from_str(answer).map_err(|error| {
+        Error::invariant("the catalog", format!("what it says of a table cannot be read: {error}"))
+    })
+}
+
+/// Types of those names, in whatever schemas they are, and what they are made of.
+pub(crate) async fn find_types<'a>(
+    session: &mut Session,
+    names: impl IntoIterator<Item = &'a str>,
+) -> Result<Vec<Candidate>> {
+    let names: Vec<_> = names.into_iter().map(literal).collect();
+    if names.is_empty() {
+        return Ok(Vec::new());
+    }
+    let named =
+        format!("select t.oid, t.typcollation from pg_type t where t.typname in ({})", names.join(", "));
+    let question = format!(
+        "{} with recursive {} select {}::text",
+        structures::SPELLING,
+        structures::walk(&named),
+        structures::dictionary()
+    );
+    let rows = session.ask("looking types up", question).await?;
+    match rows.last() {
+        Some(row) => Ok(read::<Dictionary>(row.field(0)?)?.candidates()),
+        None => Ok(Vec::new()),
+    }
 }
 
 /// Rows that the planner expects of a relation that has no statistics of its own.

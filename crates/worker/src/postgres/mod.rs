@@ -8,6 +8,7 @@ pub(crate) mod read;
 pub(crate) mod session;
 pub(crate) mod session_name;
 pub(crate) mod sql;
+mod structures;
 mod vigil;
 mod wire;
 

@@ -155,7 +155,13 @@ impl Session {
         let backend =
             Backend { pid: row.field(4)?, started: row.field::<Option<String>>(5)?.unwrap_or_default() };
         let facts = ServerFacts { encoding: row.field(2)?, in_recovery: row.field(3)? };
-        Ok(Session { connection, bypass, endpoint, backend, facts, patience })
+        let mut session = Session { connection, bypass, endpoint, backend, facts, patience };
+        if session.facts.encoding == "SQL_ASCII" {
+            // The driver asks for UTF-8, which would be demanded of bytes that have no encoding.
+            let bytes = "set client_encoding to 'SQL_ASCII'".to_owned();
+            session.execute("taking bytes as they are", bytes).await?;
+        }
+        Ok(session)
     }
 
     /// Runs one or more statements without parameters in one round trip; rows affected by all of them.

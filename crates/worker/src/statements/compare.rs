@@ -2,9 +2,9 @@
 
 use milestream_core::milestone::{LIVE, PrimaryBatch};
 
-use super::{carried_list, carried_names, ordered_key};
-use crate::pair::{BATCH_IN, BATCH_OUT, Holding, Pair};
-use crate::postgres::sql::{ident, prefixed};
+use super::{carried_list, ordered};
+use crate::pair::{BATCH_IN, BATCH_OUT, CarriedColumn, Holding, Pair};
+use crate::postgres::sql::ident;
 
 /// What the secondary must hold as of `batch`.
 pub(crate) fn of_primary(pair: &Pair, batch: PrimaryBatch) -> String {
@@ -19,15 +19,15 @@ pub(crate) fn of_primary(pair: &Pair, batch: PrimaryBatch) -> String {
     ordered_rows(pair, &carried_list(pair, "v"), out, &from)
 }
 
-/// What the secondary holds.
+/// What the secondary holds. Cast like the primary's: xml shows its declaration only as text.
 pub(crate) fn of_secondary(pair: &Pair) -> String {
     let out = (pair.holding == Holding::Mirror).then(|| format!("v.{BATCH_OUT}"));
     let from = format!("{} v", ident(&pair.names.merge));
-    ordered_rows(pair, &prefixed("v", carried_names(pair)), out, &from)
+    ordered_rows(pair, &carried_list(pair, "v"), out, &from)
 }
 
 fn ordered_rows(pair: &Pair, columns: &str, batch_out: Option<String>, from: &str) -> String {
-    let mut order = ordered_key(pair, "v");
+    let mut order: Vec<_> = pair.key_columns().map(ordered_everywhere).collect();
     let milestones = match batch_out {
         None => String::new(),
         Some(out) => {
@@ -39,4 +39,12 @@ fn ordered_rows(pair: &Pair, columns: &str, batch_out: Option<String>, from: &st
         "copy (select {columns}{milestones} from {from} order by {}) to stdout (format text)",
         order.join(", ")
     )
+}
+
+/// A key column as it is ordered on both servers; what follows labels, OIDs or a collation within goes by its text.
+fn ordered_everywhere(column: &CarriedColumn) -> String {
+    match column.ordered_alike {
+        true => ordered("v", column),
+        false => format!("v.{}::text collate \"C\"", ident(&column.name)),
+    }
 }

@@ -32,9 +32,9 @@ pub(crate) fn copy_out(pair: &Pair, hash: HashFormula, batch: LocalBatch) -> Str
 
 /// Md5 of the columns' texts. The texts are those of the types that the merge table has.
 fn digest<'a>(hash: HashFormula, columns: impl Iterator<Item = &'a CarriedColumn>) -> String {
-    let text = |column: &CarriedColumn| match column.source_type == column.target_type {
-        true => format!("v.{}::text", ident(&column.name)),
-        false => format!("v.{}::{}::text", ident(&column.name), column.target_type),
+    let text = |column: &CarriedColumn| match &column.cast {
+        None => format!("v.{}::text", ident(&column.name)),
+        Some(cast) => format!("v.{}::{cast}::text", ident(&column.name)),
     };
     let part = |column: &CarriedColumn| {
         let text = text(column);

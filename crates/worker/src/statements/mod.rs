@@ -14,13 +14,12 @@ pub(crate) mod seed;
 use crate::pair::{CarriedColumn, Pair};
 use crate::postgres::sql::{ident, literal};
 
-/// `v."a"::type` where the secondary's type differs: binary COPY would reinterpret the bytes without a word.
+/// `v."a"::type as "a"` where the values have to be cast: binary COPY would reinterpret the bytes without a word.
 fn carried(alias: &str, column: &CarriedColumn) -> String {
     let name = ident(&column.name);
-    if column.source_type == column.target_type {
-        format!("{alias}.{name}")
-    } else {
-        format!("{alias}.{name}::{} as {name}", column.target_type)
+    match &column.cast {
+        None => format!("{alias}.{name}"),
+        Some(cast) => format!("{alias}.{name}::{cast} as {name}"),
     }
 }
 
@@ -73,8 +72,17 @@ pub(crate) mod samples {
     use crate::pair::{CarriedColumn, Holding, Pair, SecondaryNames};
 
     fn column(name: &str, source: &str, target: &str, collatable: bool) -> CarriedColumn {
-        let (source_type, target_type) = (source.to_owned(), target.to_owned());
-        CarriedColumn { name: name.to_owned(), source_type, target_type, collatable, binary: true }
+        CarriedColumn {
+            name: name.to_owned(),
+            source_type: source.to_owned(),
+            target_type: target.to_owned(),
+            cast: (source != target).then(|| target.to_owned()),
+            shape: source.to_owned(),
+            collatable,
+            binary: true,
+            hashes: true,
+            ordered_alike: true,
+        }
     }
 
     /// A composite key, a type that is cast and a name that needs quoting.

@@ -20,6 +20,7 @@ use crate::postgres::fields::Fields;
 use crate::postgres::read::{Expectation, Relation, metrics_table};
 use crate::postgres::sql::ident;
 use crate::schema::{self, Difference};
+use crate::structure::Candidate;
 use crate::tables::batch_age;
 use crate::tables::batches;
 use crate::tables::chunks::PlannedChunk;
@@ -340,6 +341,7 @@ async fn matched(
     let (sources, targets) =
         tokio::join!(catalog::find_all(primary, &source_names), catalog::find_all(secondary, &target_names));
     let (sources, targets) = (sources?, targets?);
+    let types = unseen_types(job, secondary, &sources, &targets).await?;
     let (mut pairs, mut tables, mut differences) = (Vec::new(), Vec::new(), Vec::new());
     for (((dataset, name), source), target) in
         job.stream.datasets.iter().zip(source_names).zip(sources).zip(targets)
@@ -347,13 +349,29 @@ async fn matched(
         let endpoint = || primary.endpoint.to_string();
         let source = source.ok_or_else(|| Error::MissingTable { endpoint: endpoint(), table: name })?;
         let interchange = job.tuning.interchange;
-        match schema::pair(&job.platform, store, dataset, job.holding, interchange, &source, target) {
+        match schema::pair(&job.platform, store, dataset, job.holding, interchange, &source, target, &types) {
             Ok(pair) => pairs.push(pair),
             Err(found) => differences.extend(found),
         }
         tables.push(source);
     }
     Ok((pairs, tables, differences))
+}
+
+/// Types of the secondary that none of its columns shows; asked for only where there are such.
+async fn unseen_types(
+    job: &Job,
+    secondary: &mut Session,
+    sources: &[Option<Table>],
+    targets: &[Option<Table>],
+) -> Result<Vec<Candidate>> {
+    let names = job.stream.datasets.iter().zip(sources.iter().zip(targets)).flat_map(
+        |(dataset, (source, target))| {
+            let source = source.iter();
+            source.flat_map(move |source| schema::missing_names(dataset, source, target.as_ref()))
+        },
+    );
+    catalog::find_types(secondary, names.collect::<BTreeSet<_>>()).await
 }
 
 #[expect(clippy::too_many_arguments, reason = "what was found out on the way to a draft")]

@@ -76,13 +76,17 @@ fn facts(sync: &NextSync) -> Vec<String> {
     facts
 }
 
+/// The differences, then the statements that mend them.
 fn table_of(differences: &[Difference]) -> String {
     let mut sheet = Sheet::new(["dataset", "column", "model", "primary", "secondary", "problem"]);
+    let mut mends = Vec::new();
     for difference in differences {
-        let Difference { dataset, column, model, primary, secondary, problem } = difference.clone();
+        let Difference { dataset, column, model, primary, secondary, problem, mends: its } =
+            difference.clone();
         sheet.row([dataset, column, model, primary, secondary, problem]);
+        mends.extend(its.iter().map(ToString::to_string));
     }
-    sheet.to_string()
+    [sheet.to_string()].into_iter().chain(mends).collect::<Vec<_>>().join("\n")
 }
 
 fn source_table_of(differences: &[ingest::Difference]) -> String {
@@ -99,6 +103,7 @@ mod tests {
     use milestream_core::milestone::{LocalBatch, PrimaryBatch};
 
     use super::*;
+    use crate::schema::{Mend, Server};
 
     fn seed() -> NextSync {
         NextSync {
@@ -151,6 +156,12 @@ mod tests {
             primary: "integer".into(),
             secondary: "smallint".into(),
             problem: "the secondary's type does not take every value of the primary's".into(),
+            mends: vec![Mend {
+                server: Server::Secondary,
+                statement:
+                    "ALTER TABLE public.edge_flights_flights_merge ALTER COLUMN dep_delay TYPE integer;"
+                        .into(),
+            }],
         };
         let unreachable =
             Failure { error: "cannot reach it".into(), advice: "start it".into(), exit_code: 4 };

@@ -8,6 +8,7 @@ use super::*;
 use crate::ingest::HashFormula;
 use crate::postgres::catalog::{Column, RelationKind};
 use crate::postgres::{Endpoint, TlsMode};
+use crate::structure::{Form, Structure};
 use crate::sync::Tuning;
 
 fn endpoint() -> Arc<Endpoint> {
@@ -48,13 +49,16 @@ fn job(strategy: Scd) -> IngestJob {
 }
 
 fn table(columns: &[(&str, &str)], key: &[&str]) -> Table {
+    let structure = |sql_type: &str| Structure {
+        sql: sql_type.to_owned(),
+        form: Form::BuiltIn { name: sql_type.to_owned(), modifier: -1, sends: true, hashes: true },
+    };
     let column = |(name, sql_type): &(&str, &str)| Column {
-        loose: false,
         name: (*name).to_owned(),
-        sql_type: (*sql_type).to_owned(),
+        attnum: 1,
+        structure: structure(sql_type),
         nullable: !key.contains(name),
-        collatable: false,
-        binary: true,
+        collation: None,
         generated: false,
     };
     Table {
