@@ -71,7 +71,7 @@ async fn types_without_a_hash_of_64_bits_are_verified_by_their_texts() {
         ("ps", "point[]"),
     ];
     let first = ["0-393-04002-X", "[1,5)", "{[1,3),[7,9)}", "É", "1 .. 2", "[a,b]", "(1,2)", "{\"(1,2)\"}"];
-    let then = ["0-14-310723-6", "empty", "{}", "é", "1", "empty", "(0,0)", "{}"];
+    let then = ["0-201-53082-1", "empty", "{}", "é", "1", "empty", "(0,0)", "{}"];
     arrives(world(types, &columns).await, &first, &then).await;
 }
 

@@ -114,7 +114,12 @@ impl Error {
             ),
             Error::MissingRight { lacks } => crate::rights::advice(lacks),
             Error::Unlockable { .. } => "pull from the table itself, or set `seed_strategy = \"keys\"` where it says that suffices".into(),
-            Error::Schema { .. } => "bring model, primary and secondary to the same columns and types, then sync again".into(),
+            Error::Schema { differences, .. } => {
+                // Statements that mend a difference stand below it.
+                let mended = differences.lines().any(|line| line.starts_with("    on the "));
+                let statements = if mended { "run the statements above; where there is none, " } else { "" };
+                format!("{statements}bring model, primary and secondary to the same columns and types, then sync again")
+            }
             Error::HashCollision { .. } => {
                 "let Milestream create the table (it is then unique on the model's key), or drop the unique index on ds_surf_key_hash and `interchange`".into()
             }

@@ -6,7 +6,7 @@ use milestream_core::stream::Dataset;
 use super::{Difference, Mend, describe, equality, mending};
 use crate::pair::{ALL_HASH, BATCH_ID, BATCH_IN, BATCH_OUT, CarriedColumn, Holding, KEY_HASH};
 use crate::postgres::catalog::{Column, Table};
-use crate::structure::{Candidate, Carriage, Sides, Structure, carries, carry, counterpart, names};
+use crate::structure::{Candidate, Carriage, Form, Sides, Structure, carries, carry, counterpart, names};
 
 /// A dataset's tables, and what has been found of them.
 pub(super) struct Comparison<'a> {
@@ -186,8 +186,11 @@ impl<'a> Comparison<'a> {
             Err(difference) => {
                 let table = self.secondary.map(|_| self.secondary_table.as_str());
                 let mends = mending::widen(table, source, target, self.types);
-                let problem =
-                    format!("the secondary's type does not take every value of the primary's: {difference}");
+                let whole = "the secondary's type does not take every value of the primary's";
+                let problem = match says_all(source, target) {
+                    true => whole.to_owned(),
+                    false => format!("{whole}: {difference}"),
+                };
                 self.differ_mended(&source.name, problem, mends);
                 None
             }
@@ -227,6 +230,12 @@ impl<'a> Comparison<'a> {
             self.differ("primary key", problem);
         }
     }
+}
+
+/// Whether the names of the types say in what they differ.
+fn says_all(source: &Column, target: &Column) -> bool {
+    let built_in = |column: &Column| matches!(column.structure.form, Form::BuiltIn { .. });
+    built_in(source) && built_in(target)
 }
 
 fn is_hash(name: &str) -> bool {

@@ -224,7 +224,8 @@ pub(crate) fn carries(source: &str, target: &str) -> bool {
         return source <= target;
     }
     let varchar = |name: &str| name == "text" || name.starts_with("character varying");
-    if varchar(source) && varchar(target) {
+    let both = |is_so: &dyn Fn(&str) -> bool| is_so(source) && is_so(target);
+    if both(&varchar) || both(&|name| name.starts_with("bit varying")) || same_time(source, target) {
         return match (bound(source), bound(target)) {
             (_, None) => true,
             (None, Some(_)) => false,
@@ -238,6 +239,20 @@ pub(crate) fn carries(source: &str, target: &str) -> bool {
         || (source.starts_with("numeric(") && target == "numeric")
 }
 
+/// Whether two types of time differ in nothing but their precision.
+fn same_time(source: &str, target: &str) -> bool {
+    unbounded(source).is_some_and(|source| unbounded(target) == Some(source))
+}
+
+/// A type of time without the precision that is written into its name; none for other types.
+fn unbounded(name: &str) -> Option<String> {
+    let (head, tail) = name
+        .split_once('(')
+        .map_or((name, ""), |(head, tail)| (head, tail.split_once(')').map_or("", |(_, tail)| tail)));
+    let whole = format!("{head}{tail}");
+    ["timestamp", "time", "interval"].contains(&head.split(' ').next().unwrap_or_default()).then_some(whole)
+}
+
 /// Digits before and behind the point of `numeric(p,s)`.
 fn digits(name: &str) -> Option<(i32, i32)> {
     let (precision, scale) = name.strip_prefix("numeric(")?.strip_suffix(')')?.split_once(',')?;
@@ -245,9 +260,9 @@ fn digits(name: &str) -> Option<(i32, i32)> {
     Some((precision - scale, scale))
 }
 
-/// The n of `character varying(n)`.
+/// The n of `character varying(n)` or `timestamp(n) with time zone`.
 fn bound(name: &str) -> Option<u32> {
-    name.split_once('(')?.1.strip_suffix(')')?.parse().ok()
+    name.split_once('(')?.1.split_once(')')?.0.parse().ok()
 }
 
 #[cfg(test)]
@@ -264,6 +279,9 @@ mod tests {
             ("numeric(10,2)", "numeric"),
             ("numeric(10,2)", "numeric(12,4)"),
             ("jsonb", "jsonb"),
+            ("timestamp(3) with time zone", "timestamp with time zone"),
+            ("time(0) without time zone", "time(3) without time zone"),
+            ("bit varying(5)", "bit varying(8)"),
         ] {
             assert!(carries(source, target), "{source} into {target}");
         }
@@ -278,6 +296,11 @@ mod tests {
             ("timestamp without time zone", "timestamp with time zone"),
             ("character varying(20)[]", "character varying(10)[]"),
             ("text", "character varying(10)[]"),
+            ("timestamp without time zone", "timestamp(0) without time zone"),
+            ("time without time zone", "time with time zone"),
+            ("interval", "interval day to second"),
+            ("bit varying", "bit varying(8)"),
+            ("bit(5)", "bit varying(8)"),
         ] {
             assert!(!carries(source, target), "{source} into {target}");
         }
