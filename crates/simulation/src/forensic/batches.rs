@@ -98,7 +98,7 @@ fn values(columns: &[(String, String)], rows: &[Vec<Cell>]) -> String {
 
 fn literal(cell: &Cell, kind: &str) -> String {
     // A cast to a bounded varchar cuts the text without a word; the table itself would refuse it.
-    let kind = if kind.starts_with("varchar(") { "varchar" } else { kind };
+    let kind = if kind.starts_with("varchar(") && !kind.ends_with("[]") { "varchar" } else { kind };
     match cell {
         None => format!("null::{kind}"),
         Some(text) => format!("E'{}'::{kind}", text.replace('\\', "\\\\").replace('\'', "''")),
