@@ -192,6 +192,7 @@ struct CatalogTable {
     indexes: Vec<Index>,
     rows_estimated: Option<f64>,
     bytes: i64,
+    hooks: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -224,6 +225,7 @@ impl CatalogTable {
             indexes: self.indexes,
             rows_estimated: self.rows_estimated,
             bytes: self.bytes,
+            hooks: self.hooks,
         }
     }
 }
