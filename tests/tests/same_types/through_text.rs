@@ -19,7 +19,8 @@ async fn arrives(world: World, first: &[&str], then: &[&str]) {
     for job in jobs {
         world.sync(&job).await.unwrap();
         world.assert_holds(&job, 2).await;
-        milestream_worker::comparison::compare_rows(&std::sync::Arc::new(job)).await.unwrap();
+        let job = std::sync::Arc::new(job);
+        Box::pin(milestream_worker::comparison::compare_rows(&job)).await.unwrap();
     }
 }
 
