@@ -1,10 +1,13 @@
 //! Everything that can go wrong in the worker, with its class, its exit code and what to do about it.
 
 mod policy;
+mod server;
 
 use std::time::Duration;
 
 use milestream_core::milestone::PrimaryBatch;
+
+use server::Said;
 
 use crate::postgres::Endpoint;
 use crate::rights::{self, Lack, Right};
@@ -16,7 +19,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// No connection could be made.
-    #[error("cannot reach {endpoint}, tried for {waited_ms} ms: {source}")]
+    #[error("cannot reach {endpoint}, tried for {waited_ms} ms: {}", Said(.source))]
     Unreachable {
         /// The database, as a person knows it.
         endpoint: String,
@@ -82,7 +85,7 @@ pub enum Error {
         secondary_encoding: String,
     },
     /// A statement failed.
-    #[error("{endpoint}: {doing}: {source}")]
+    #[error("{endpoint}: {doing}: {}", Said(.source))]
     Statement {
         /// The database.
         endpoint: String,
@@ -372,7 +375,7 @@ pub enum Error {
         message: String,
     },
     /// The worker was asked to stop.
-    #[error("stopped as asked; the next sync goes on where this one stood")]
+    #[error("stopped as asked; the next sync completes what this one began")]
     Stopped,
     /// The observer asked for the sync to end here, as if the process had.
     #[error("abandoned at {step}, as the observer asked")]
@@ -395,6 +398,8 @@ pub enum Error {
         tries: usize,
         /// How long they took, in seconds.
         spent_s: u64,
+        /// Whether another sync goes on where this one stood, or begins its batch again.
+        resumes: bool,
         /// The last error.
         last: Box<Error>,
     },

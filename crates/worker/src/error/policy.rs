@@ -1,6 +1,6 @@
 //! What follows from an error: retry, halt or report, the exit code, and the advice to a person.
 
-use super::{Class, Error, sqlstate};
+use super::{Class, Error, server};
 use crate::StreamName;
 
 /// How a stream is seeded again, for advice.
@@ -93,7 +93,7 @@ impl Error {
         match self {
             Error::Unreachable { .. } | Error::Silent { .. } => {
                 "check that the server runs and that host and port in the model (or `endpoints` in milestream.toml) are right; \
-                 a sync in flight is kept and goes on when the server is back"
+                 nothing is lost, and the sync is taken up again when the server is back"
                     .into()
             }
             Error::Refused { .. } => {
@@ -102,7 +102,7 @@ impl Error {
             Error::Tls { .. } => {
                 "give the server's root certificate with `tls_root_cert`, or ask by name for less with `tls = \"require\"` or `\"disable\"`".into()
             }
-            Error::Pooler { .. } => "connect to the server itself, or to a pool in session mode that passes start-up options on".into(),
+            Error::Pooler { .. } => "connect to the server itself, or to a pool in session mode".into(),
             Error::TooOld { .. } => "upgrade the server".into(),
             Error::Encodings { .. } => "move one of the databases to the encoding of the other (UTF8 by preference)".into(),
             Error::Statement { source, .. } => advice_for_driver_error(source),
@@ -178,7 +178,12 @@ impl Error {
             Error::Fenced { .. } => "nothing to do: the other worker goes on".into(),
             Error::Stopped | Error::Abandoned { .. } => "run sync again to go on".into(),
             Error::Injected { .. } => "this failure was asked for".into(),
-            Error::BudgetSpent { last, .. } => format!("{}; then sync again, it goes on where it stood", last.advise(stream)),
+            Error::BudgetSpent { last, resumes: true, .. } => {
+                format!("{}; then sync again, it goes on where it stood", last.advise(stream))
+            }
+            Error::BudgetSpent { last, resumes: false, .. } => {
+                format!("{}; then sync again, the batch is read anew from its source", last.advise(stream))
+            }
             Error::Setup { remedy, .. } => remedy.clone(),
             Error::Unreadable { .. } => "lay the table out as DataSurface does: key and batch_status text, batch_id and the counts integer, the times timestamp, state \
                  text; then sync again"
@@ -192,7 +197,10 @@ impl Error {
 fn class_of_driver_error(error: &sqlx::Error) -> Class {
     match error {
         sqlx::Error::Io(_) | sqlx::Error::Protocol(_) | sqlx::Error::Tls(_) => Class::Transient,
-        sqlx::Error::Database(error) => match error.code().as_deref() {
+        sqlx::Error::Database(database) => match database.code().as_deref() {
+            // The server could not read what it was sent, and will not the next time; a pooler says the same of its own
+            // troubles, and then ends the session.
+            Some("08P01") if !server::of(error).is_some_and(server::is_fatal) => Class::Blocked,
             // 08 connection, 40 rollback and deadlock, 53 resources (disk full, too many connections),
             // 57 operator intervention (terminated, shutdown, cancelled), 55P03 lock not available, 58 system error,
             // 42501 a right that may be granted again is no transient matter, so it is left out.
@@ -202,7 +210,7 @@ fn class_of_driver_error(error: &sqlx::Error) -> Class {
             {
                 Class::Transient
             }
-            Some("XX000") => Class::Bug,
+            // Internal errors (XX000) of the server and its limits (54000) are for its people.
             _ => Class::Blocked,
         },
         _ => Class::Bug,
@@ -210,19 +218,40 @@ fn class_of_driver_error(error: &sqlx::Error) -> Class {
 }
 
 fn advice_for_driver_error(error: &sqlx::Error) -> String {
-    match sqlstate(error).as_deref() {
-        Some("42501") => {
-            "grant the right that is missing (`milestream grants` prints all that are needed), then sync again".into()
+    let Some(server) = server::of(error) else {
+        return "the connection broke; the sync is taken up again when it is made again".into();
+    };
+    let advice = match server.code() {
+        "42501" => "grant the right that is missing (`milestream grants` prints all that are needed), then sync again",
+        "53100" => "free space on the server; the sync goes on by itself",
+        "40001" if server::is_recovery_conflict(server) => {
+            "the server is a hot standby, and what was read there was removed on its primary: set hot_standby_feedback = on, or \
+             raise max_standby_streaming_delay (max_standby_archive_delay), on the standby, or read from the primary itself"
         }
-        Some("53100") => "free space on the server; the sync goes on by itself".into(),
-        Some("57014") => {
-            "the statement was cancelled: raise `statement_timeout` if it ran into it; the sync goes on by itself".into()
+        "57014" => {
+            "the statement was cancelled: raise `statement_timeout` if it ran into it; the sync goes on by itself"
         }
-        Some("53300") => "raise max_connections, or lower `parallelism`".into(),
-        Some("25006") => "the server is read-only: point the secondary at one that takes writes".into(),
-        Some(_) => "the server's message says what it objects to; the sync in flight is kept".into(),
-        None => "the connection broke; the sync in flight is kept and goes on when it is made again".into(),
-    }
+        "53300" => "raise max_connections, or lower `parallelism`",
+        "25006" => "the server is read-only: point the secondary at one that takes writes",
+        "54000" => {
+            "a value is beyond a limit of the server: an index, a row or a list takes no more; shorten the value, or leave its \
+             column out of the key or the index that is named"
+        }
+        "XX000" | "XX001" | "XX002" => {
+            "the server itself failed: see its log for this moment, and look for damaged tables or extensions; nothing was \
+             committed"
+        }
+        "08P01" => "the server could not read what it was sent: compare the types of both sides",
+        "23505" => {
+            "another row has this key: find out which of the two is wrong, or whether the constraint must be there; a DEFERRABLE \
+             one is checked at the commit"
+        }
+        "23502" | "23503" | "23514" | "23P01" => {
+            "a row of the primary breaks a constraint of the secondary: mend the row, or drop the constraint, then sync again"
+        }
+        _ => "the server's message says what it objects to; mend that, then sync again",
+    };
+    advice.to_owned()
 }
 
 #[cfg(test)]

@@ -53,7 +53,7 @@ pub(crate) async fn run_among(
 ) -> Result<IngestOutcome> {
     let ground = ground(job, observer, stop, peer);
     ground.wait_for_servers().await?;
-    let mut budget = Budget::new(&ground.job.tuning);
+    let mut budget = Budget::of_snapshots(&ground.job.tuning);
     let (mut sent, mut led) = (None, None);
     loop {
         // A snapshot cannot be taken up again, so nothing short of the commit is progress.

@@ -1,9 +1,8 @@
 //! The retry budget: so many tries within so much time, renewed by progress.
 
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-
-use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 
 use super::job::Tuning;
 use super::peers::Inquiry;
@@ -14,8 +13,9 @@ use crate::postgres::Endpoint;
 pub(crate) struct Budget {
     tries_max: usize,
     window: Duration,
-    pauses: ExponentialBuilder,
-    backoff: ExponentialBackoff,
+    pauses: Pauses,
+    /// Whether a sync that is given up goes on where it stood.
+    resumes: bool,
     began: Option<Instant>,
     /// When a try failed last.
     failed: Option<Instant>,
@@ -31,16 +31,11 @@ pub(crate) struct Budget {
 
 impl Budget {
     pub(crate) fn new(tuning: &Tuning) -> Budget {
-        let pauses = ExponentialBuilder::default()
-            .with_min_delay(tuning.retry_pause_min)
-            .with_max_delay(tuning.retry_pause_max)
-            .with_jitter()
-            .without_max_times();
         Budget {
             tries_max: tuning.retry_tries,
             window: tuning.retry_window,
-            backoff: pauses.build(),
-            pauses,
+            pauses: Pauses::between(tuning.retry_pause_min, tuning.retry_pause_max),
+            resumes: true,
             began: None,
             failed: None,
             tries: 0,
@@ -49,6 +44,11 @@ impl Budget {
             chunks: AtomicU64::new(0),
             inquiry: None,
         }
+    }
+
+    /// The budget of what begins again with each try.
+    pub(crate) fn of_snapshots(tuning: &Tuning) -> Budget {
+        Budget { resumes: false, ..Budget::new(tuning) }
     }
 
     /// Records a committed sync.
@@ -72,7 +72,7 @@ impl Budget {
     pub(crate) fn renew(&mut self) {
         self.began = None;
         self.tries = 0;
-        self.backoff = self.pauses.build();
+        self.pauses.shorten();
     }
 
     /// Spends one try on an error; the pause before the next.
@@ -88,7 +88,7 @@ impl Budget {
         let began = *self.began.get_or_insert_with(Instant::now);
         self.tries += 1;
         self.last = error.to_string();
-        let pause = self.backoff.next().unwrap_or(self.window);
+        let pause = self.pauses.next();
         if self.tries >= self.tries_max || began.elapsed() + pause > self.window {
             if let Some(inquiry) = self.inquiry.take() {
                 inquiry.silent(match &error {
@@ -99,6 +99,7 @@ impl Budget {
             return Err(Error::BudgetSpent {
                 tries: self.tries,
                 spent_s: began.elapsed().as_secs(),
+                resumes: self.resumes,
                 last: Box::new(error),
             });
         }
@@ -126,6 +127,36 @@ impl Budget {
     }
 }
 
+/// Pauses that double up to a bound. Each is drawn from the upper half of what it may be, and never longer: workers that
+/// a server lost together must not come back together.
+struct Pauses {
+    min: Duration,
+    max: Duration,
+    longest: Duration,
+}
+
+impl Pauses {
+    fn between(min: Duration, max: Duration) -> Pauses {
+        Pauses { min, max, longest: min.min(max) }
+    }
+
+    fn shorten(&mut self) {
+        self.longest = self.min.min(self.max);
+    }
+
+    fn next(&mut self) -> Duration {
+        let pause = self.longest.mul_f64(0.5 + chance() / 2.0);
+        self.longest = self.longest.saturating_mul(2).min(self.max);
+        pause
+    }
+}
+
+/// A number from 0 to 1 that another process does not draw too: hash tables get their keys from the system.
+fn chance() -> f64 {
+    let random = RandomState::new().build_hasher().finish();
+    f64::from(u32::try_from(random >> 32).unwrap_or(0)) / f64::from(u32::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -147,13 +178,30 @@ mod tests {
         assert!(matches!(spent, Error::BudgetSpent { tries: 3, .. }), "{spent}");
     }
 
-    #[test]
-    fn pauses_grow_to_their_cap() {
+    fn pauses() -> Vec<Duration> {
         let tuning =
             Tuning { retry_tries: 100, retry_window: Duration::from_secs(1 << 20), ..Tuning::default() };
         let mut budget = Budget::new(&tuning);
-        let pauses: Vec<_> = (0..12).map(|_| budget.spend(stopped()).unwrap()).collect();
-        assert!(pauses[0] < Duration::from_secs(2), "{:?}", pauses[0]);
-        assert!(pauses.iter().all(|pause| *pause <= tuning.retry_pause_max * 2), "{pauses:?}");
+        (0..24).map(|_| budget.spend(stopped()).unwrap()).collect()
+    }
+
+    #[test]
+    fn pauses_grow_to_their_cap_and_never_pass_it() {
+        let Tuning { retry_pause_min, retry_pause_max, .. } = Tuning::default();
+        let pauses = pauses();
+        assert!(pauses[0] <= retry_pause_min, "{:?}", pauses[0]);
+        assert!(pauses.iter().all(|pause| *pause <= retry_pause_max), "{pauses:?}");
+        assert!(pauses[12..].iter().all(|pause| *pause >= retry_pause_max / 2), "{pauses:?}");
+    }
+
+    #[test]
+    fn no_two_workers_pause_alike() {
+        assert_ne!(pauses(), pauses());
+    }
+
+    #[test]
+    fn a_least_pause_above_the_longest_gives_way_to_it() {
+        let mut pauses = Pauses::between(Duration::from_secs(9), Duration::from_secs(2));
+        assert!((0..9).all(|_| pauses.next() <= Duration::from_secs(2)));
     }
 }
