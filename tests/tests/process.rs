@@ -240,3 +240,40 @@ async fn a_helper_that_is_killed_leaves_nothing_but_a_chunk_to_copy_again() {
     let again = drill.world.history(&drill.job, "copies - chunks").await;
     assert_eq!(again, [[Some("1".to_owned())]]);
 }
+
+/// Holds a table of a database, and tells a worker that waits for it to end: it does, and lets go of its stream.
+async fn ends_though_it_waits(drill: &Drill, database: &str, table: &str) {
+    let mut holder = drill.world.connect(database).await;
+    let lock = format!("begin; lock table {table} in access exclusive mode");
+    sqlx::raw_sql(sqlx::AssertSqlSafe(lock)).execute(&mut holder).await.expect("the lock");
+    let worker = Process::start(BINARY, drill.configuration.path(), &SYNC);
+    let waiting = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' \
+                   and application_name like 'milestream%'";
+    let mut looks = 0;
+    while drill.world.value("postgres", waiting).await.as_deref() == Some("0") {
+        looks += 1;
+        assert!(looks < 200, "the worker never waited for {table}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let told = std::time::Instant::now();
+    worker.signal(Signal::TERM);
+    let ended = worker.end();
+    assert_eq!(ended.status.code(), Some(5), "{ended:?}");
+    assert!(told.elapsed() < Duration::from_secs(3), "{table}: {:?}", told.elapsed());
+    let owner = drill.world.stream_state(&drill.job, "lease_owner").await;
+    assert_eq!(owner, None, "{table}: the lease is given back");
+}
+
+#[tokio::test]
+async fn a_worker_told_to_end_while_it_waits_for_a_lock_ends_within_three_seconds() {
+    let mut drill = Drill::new().await;
+    let primarys = drill.world.primary_table("people");
+    ends_though_it_waits(&drill, "primary", &primarys).await;
+    let done = drill.sync();
+    assert!(done.status.success(), "{done:?}");
+    let batch = drill.world.commit(updates("people", 0..10, "changed")).await;
+    ends_though_it_waits(&drill, "secondary", "edge_store1_people_merge").await;
+    let done = drill.sync();
+    assert!(done.status.success(), "{done:?}");
+    drill.world.assert_holds(&drill.job, batch).await;
+}

@@ -28,6 +28,7 @@ use crate::sync::kindness::Kindness;
 use crate::sync::peers::Peer;
 use crate::sync::recovery;
 use crate::sync::retry::Budget;
+use crate::sync::stopping::Waits;
 
 /// Ingests one batch of a stream. Transient errors are retried within the budget; every attempt takes a snapshot of
 /// its own and runs under the id of the one before.
@@ -53,6 +54,7 @@ pub(crate) async fn run_among(
 ) -> Result<IngestOutcome> {
     let ground = ground(job, observer, stop, peer);
     ground.wait_for_servers().await?;
+    let _ended_waits = ground.end_waits();
     let mut budget = Budget::of_snapshots(&ground.job.tuning);
     let (mut sent, mut led) = (None, None);
     loop {
@@ -76,6 +78,7 @@ pub(crate) fn ground(
         tables: Arc::new(job.tables()),
         stream: job.stream_key(),
         worker: crate::worker_name(),
+        waits: Waits::default(),
         kindness: Kindness::of(&job.tuning, &stop),
         job,
         observer,

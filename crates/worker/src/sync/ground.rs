@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use milestream_core::stream::Stream;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::job::{Job, Tuning};
 use super::kindness::Kindness;
 use super::peers::Peer;
+use super::stopping::Waits;
 use crate::StreamName;
 use crate::error::{Error, Result};
 use crate::observer::{Event, Happening, Notice, NoticeKind, Observer, Step, Verdict};
@@ -45,6 +47,7 @@ pub(crate) struct Ground<J = Job> {
     pub(crate) observer: Arc<dyn Observer>,
     /// Cancelled when the worker is asked to stop after the chunk in flight.
     pub(crate) stop: CancellationToken,
+    pub(crate) waits: Waits,
     pub(crate) kindness: Kindness,
     /// This stream among the others of the process.
     pub(crate) peer: Peer,
@@ -62,6 +65,7 @@ impl Ground {
             tables: Arc::new(job.tables()),
             stream: job.stream_key(),
             worker: crate::worker_name(),
+            waits: Waits::default(),
             kindness: Kindness::of(&job.tuning, &stop),
             job,
             observer,
@@ -109,6 +113,7 @@ impl<J: Charge> Ground<J> {
         let name = self.session_name(name);
         let mut session =
             Session::connect(self.job.store(), &name, self.job.tuning().writing_patience()).await?;
+        self.waits.note(&session);
         lease.register(&mut session).await?;
         Ok(session)
     }
@@ -118,6 +123,7 @@ impl<J: Charge> Ground<J> {
         let name = self.session_name(name);
         let session = Session::connect_reader(endpoint, &name, self.job.tuning().reading_patience()).await?;
         self.peer.answered(endpoint);
+        self.waits.note(&session);
         Ok(session)
     }
 
@@ -157,5 +163,10 @@ impl<J: Charge> Ground<J> {
         let Error::Unreachable { endpoint, .. } = error else { return None };
         let all = std::iter::once(self.job.store()).chain(self.job.read());
         all.into_iter().find(|known| known.to_string() == *endpoint).cloned()
+    }
+
+    /// Ends what waits for a lock once the worker is asked to stop, until the handle is dropped.
+    pub(crate) fn end_waits(&self) -> AbortOnDropHandle<()> {
+        self.waits.end_once(self.stop.clone(), self.job.tuning().heartbeat_patience())
     }
 }

@@ -65,6 +65,7 @@ pub(crate) async fn help_among(
     job.check_names()?;
     let counting = Arc::new(Counting { observer, counted: Mutex::default() });
     let ground = Arc::new(Ground::of(job, Arc::clone(&counting) as Arc<dyn Observer>, stop, peer));
+    let _ended_waits = ground.end_waits();
     let mut budget = Budget::new(&ground.job.tuning);
     let mut leaderless_since = Instant::now();
     let mut waited = LOOK_EVERY;
@@ -150,6 +151,7 @@ impl Helper<'_> {
     async fn begin(ground: &Ground) -> Result<Helper<'_>> {
         let (job, name) = (&ground.job, ground.session_name("help"));
         let session = Session::connect(&job.secondary, &name, job.tuning.writing_patience()).await?;
+        ground.waits.note(&session);
         Ok(Helper { ground, session, sessions: Arc::default(), token: 0 })
     }
 

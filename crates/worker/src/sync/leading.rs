@@ -32,6 +32,7 @@ impl Leadership {
         let name = ground.session_name("lead");
         let mut session = Session::connect(job.store(), &name, job.tuning().writing_patience()).await?;
         ground.peer.answered(job.store());
+        ground.waits.note(&session);
         migrate(&mut session, &ground.tables).await?;
         let claim = Claim {
             stream: ground.stream.clone(),

@@ -23,6 +23,7 @@ pub(crate) mod retry;
 mod seeding;
 pub(crate) mod sessions;
 mod standing;
+pub(crate) mod stopping;
 pub(crate) mod storing;
 mod sweeping;
 mod target;
@@ -114,6 +115,7 @@ pub(crate) async fn run_among(
     job.check_names()?;
     let ground = Arc::new(Ground::of(job, observer, stop, peer));
     ground.wait_for_servers().await?;
+    let _ended_waits = ground.end_waits();
     let mut budget = Budget::new(&ground.job.tuning);
     let mut outcome = Outcome::default();
     let mut led = None;

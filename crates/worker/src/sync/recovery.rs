@@ -28,6 +28,10 @@ pub(crate) async fn recover<J: Charge>(
         }
         return Err(error);
     }
+    // What it waited for was cancelled, or would only be tried again.
+    if ground.stop.is_cancelled() {
+        return Err(Error::Stopped);
+    }
     if budget.progress() != progress_before {
         budget.renew();
     }
