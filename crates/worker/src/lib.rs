@@ -25,7 +25,7 @@ mod tables;
 
 pub use error::{Class, Error, Result};
 pub use pair::Holding;
-pub use postgres::{Endpoint, TlsMode};
+pub use postgres::{Endpoint, Password, PinnedSetting, TlsMode, pinned_settings};
 pub use rights::{Lack, Right};
 pub use stream_name::StreamName;
 

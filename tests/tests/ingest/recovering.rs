@@ -85,6 +85,7 @@ async fn a_failure_that_stays_spends_the_budget_and_writes_nothing() {
     let always = At::every(Step::ChunkCommitted, || async { Verdict::FailHere("again".into()) });
     let error = mill.run(Arc::new(always)).await.unwrap_err();
     assert!(matches!(error, Error::BudgetSpent { tries: 3, .. }), "{error}");
+    assert!(error.advice().ends_with("the batch is read anew from its source"), "{}", error.advice());
     assert_eq!(mill.ingest().await.batch.0, 2);
 }
 

@@ -1,5 +1,7 @@
 //! `lint`: every problem of the configuration directory at once.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use clap::Args;
@@ -40,6 +42,15 @@ struct Findings {
     /// What the servers were found to lack, where they were asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     streams: Option<Vec<StreamProblem>>,
+    /// What is wrong with credentials that can be had here.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    credentials: Vec<SettingsProblem>,
+}
+
+impl Findings {
+    fn beside_the_model(&self) -> impl Iterator<Item = &SettingsProblem> {
+        self.settings.iter().chain(&self.credentials)
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -65,15 +76,20 @@ pub(super) async fn run(arguments: &Arguments, surroundings: &Surroundings) -> R
     let settings = file.and_then(|_| Settings::resolve(arguments.keys.clone().over(defaults)));
     let directory = settings.as_ref().ok().and_then(|settings| settings.connections.secrets_dir.clone());
     let secrets = Secrets { variable: &variable, directory };
-    let can_be_had = |name: &str| secrets.login(name).is_ok();
-    let context = LintContext { has_credential: arguments.credentials.then_some(&can_be_had as _) };
-    let problems = lint(&model, &context);
+    let faults = RefCell::new(BTreeMap::new());
+    let can_be_had = |name: &str| {
+        let fault = secrets.fault(name).map(|fault| faults.borrow_mut().insert(name.to_owned(), fault));
+        !arguments.credentials || fault.is_some() || secrets.login(name).is_ok()
+    };
+    let problems = lint(&model, &LintContext { has_credential: Some(&can_be_had) });
+    let credentials = faults.take().into_values().map(SettingsProblem::of).collect();
     let settings = settings.and_then(|_| check_settings(arguments, surroundings));
     let streams = match arguments.connect && settings.is_ok() {
         true => Some(ask_servers(arguments, surroundings).await?),
         false => None,
     };
-    let findings = Findings { problems, settings: settings.err().map(SettingsProblem::of), streams };
+    let findings =
+        Findings { problems, settings: settings.err().map(SettingsProblem::of), streams, credentials };
     arguments.output.write(&findings, || text(&findings))?;
     Ok(if findings.has_errors() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
@@ -121,22 +137,23 @@ impl Findings {
     }
 
     fn has_errors(&self) -> bool {
-        self.settings.is_some() || !self.streams().is_empty() || self.count(Severity::Error) > 0
+        self.beside_the_model().next().is_some()
+            || !self.streams().is_empty()
+            || self.count(Severity::Error) > 0
     }
 }
 
 fn text(findings: &Findings) -> String {
     let mut lines: Vec<String> = findings.problems.iter().map(ToString::to_string).collect();
-    if let Some(SettingsProblem { what, remedy }) = &findings.settings {
+    for SettingsProblem { what, remedy } in findings.beside_the_model() {
         lines.push(format!("error: {what}\n  {remedy}"));
     }
     let streams = findings.streams();
     lines.extend(streams.iter().map(|StreamProblem { platform, stream, what, remedy }| {
         format!("error: {platform} {stream}: {what}\n  {remedy}")
     }));
-    let errors = findings.count(Severity::Error)
-        + u64::from(findings.settings.is_some())
-        + u64::try_from(streams.len()).unwrap_or(u64::MAX);
+    let beside = findings.beside_the_model().count() + streams.len();
+    let errors = findings.count(Severity::Error).saturating_add(u64::try_from(beside).unwrap_or(u64::MAX));
     let warnings = findings.count(Severity::Warning);
     lines.push(match (errors, warnings) {
         (0, 0) => "no problem found".to_owned(),

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
 use crate::error::{Error, Result};
 
@@ -17,6 +17,13 @@ pub struct Login {
     pub user: String,
     /// Its password; empty where the server asks for none.
     pub password: SecretString,
+}
+
+impl Login {
+    /// Whether role and password are those of another.
+    pub(crate) fn is_same(&self, other: &Login) -> bool {
+        self.user == other.user && self.password.expose_secret() == other.password.expose_secret()
+    }
 }
 
 impl fmt::Debug for Login {
@@ -58,6 +65,9 @@ impl Secrets<'_> {
         let user = user.ok_or_else(|| self.missing(credential, &USER))?;
         let password =
             self.half(credential, &PASSWORD)?.ok_or_else(|| self.missing(credential, &PASSWORD))?;
+        for (half, value) in [(&USER, &user), (&PASSWORD, &password)] {
+            require_plain(credential, half, value)?;
+        }
         Ok(Login { user, password: password.into() })
     }
 
@@ -69,6 +79,16 @@ impl Secrets<'_> {
     /// The variable of the environment that names a credential's role.
     pub(crate) fn user_variable(credential: &str) -> String {
         format!("{credential}_{}", USER.ending)
+    }
+
+    /// What is wrong with a credential that can be had here; `None` also for one that cannot.
+    pub(crate) fn fault(&self, credential: &str) -> Option<Error> {
+        let halves = [&USER, &PASSWORD].map(|half| match self.half(credential, half) {
+            Ok(Some(value)) => require_plain(credential, half, &value),
+            Ok(None) => Ok(()),
+            Err(unreadable) => Err(unreadable),
+        });
+        halves.into_iter().find_map(Result::err)
     }
 
     fn half(&self, credential: &str, half: &Half) -> Result<Option<String>> {
@@ -113,6 +133,25 @@ impl Secrets<'_> {
         );
         Error::setup(what, remedy)
     }
+}
+
+/// Line ends and their like come from a file or variable that was written with one too many; no login can have them.
+fn require_plain(credential: &str, half: &Half, value: &str) -> Result<()> {
+    let Some(at) = value.chars().position(char::is_control) else { return Ok(()) };
+    let what = match value.chars().nth(at) {
+        Some('\n' | '\r') if value.trim_end_matches(['\n', '\r']).chars().count() == at => {
+            "ends with a line end"
+        }
+        Some('\n' | '\r') => "has a line end in it",
+        _ => "has a control character in it",
+    };
+    Err(Error::setup(
+        format!("the {} of credential {credential:?} {what}", half.file),
+        format!(
+            "write {credential}_{} (or its file in the secrets directory) again without it: `printf %s` writes no line end",
+            half.ending
+        ),
+    ))
 }
 
 /// The file's text without the line end at its end; `None` when there is no such file.
@@ -199,6 +238,19 @@ mod tests {
         let secrets = Secrets { variable: &|_| None, directory: Some("/run/secrets".into()) };
         assert!(secrets.files("../etc/passwd", &USER).is_empty());
         assert!(secrets.files("..", &USER).is_empty());
+    }
+
+    #[test]
+    fn a_line_end_too_many_is_told_and_no_value_is_shown() {
+        let variable = |name: &str| Some(if name == "hub_USER" { "reader" } else { "hunter2\n" }.to_owned());
+        let secrets = Secrets { variable: &variable, directory: None };
+        insta::assert_snapshot!(message(&secrets.login("hub").unwrap_err()), @r#"
+        the password of credential "hub" ends with a line end
+        write hub_PASSWORD (or its file in the secrets directory) again without it: `printf %s` writes no line end
+        "#);
+        assert_eq!(secrets.login("hub").unwrap_err().exit_code(), 2);
+        assert!(secrets.fault("hub").is_some());
+        assert!(Secrets { variable: &|_| None, directory: None }.fault("hub").is_none());
     }
 
     #[test]

@@ -17,7 +17,7 @@ use crate::StreamName;
 use crate::error::{Error, Result};
 use crate::ingest::{IngestJob, Scd};
 use crate::pair::Holding;
-use crate::postgres::Endpoint;
+use crate::postgres::{Endpoint, Password};
 use crate::sync::{Job, Upstream};
 
 /// What a platform does for a stream.
@@ -240,6 +240,15 @@ impl<'s> Reach<'s> {
         Ok(Login { user, password: String::new().into() })
     }
 
+    /// Looks the credential up again; the files of the secrets directory may have been changed.
+    fn lookup(&self, credential: &str) -> Arc<dyn Fn() -> Result<Login> + Send + Sync> {
+        let (credential, directory) = (credential.to_owned(), self.connections.secrets_dir.clone());
+        Arc::new(move || {
+            let variable = &|name: &str| std::env::var(name).ok();
+            Secrets { variable, directory: directory.clone() }.login(&credential)
+        })
+    }
+
     fn endpoint(&self, role: String, place: &Place<'_>) -> Result<Arc<Endpoint>> {
         let Place { database, credential } = place;
         if !credential.opens_postgres() {
@@ -247,7 +256,7 @@ impl<'s> Reach<'s> {
             let what = format!("credential {name:?} is of type {kind}, which opens no database");
             return Err(Error::setup(what, "give the model one of type USER_PASSWORD"));
         }
-        let Login { user, password } = self.login(&credential.name)?;
+        let Login { user, .. } = self.login(&credential.name)?;
         let (host, port) = match self.connections.endpoints.get(&database.name) {
             Some(place) => (place.host.clone(), place.port),
             None => (database.host_port.host_name.clone(), database.host_port.port),
@@ -258,7 +267,7 @@ impl<'s> Reach<'s> {
             port,
             database: database.database_name.clone(),
             user,
-            password,
+            password: Password::LookedUp(self.lookup(&credential.name)),
             tls: self.connections.tls(&database.name),
             tls_root_cert: self.connections.tls_root_cert(&database.name),
         }))

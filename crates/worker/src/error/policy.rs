@@ -222,7 +222,9 @@ fn advice_for_driver_error(error: &sqlx::Error) -> String {
         return "the connection broke; the sync is taken up again when it is made again".into();
     };
     let advice = match server.code() {
-        "42501" => "grant the right that is missing (`milestream grants` prints all that are needed), then sync again",
+        "42501" => {
+            "grant the right that is missing (`milestream grants` prints all that are needed), then sync again"
+        }
         "53100" => "free space on the server; the sync goes on by itself",
         "40001" if server::is_recovery_conflict(server) => {
             "the server is a hot standby, and what was read there was removed on its primary: set hot_standby_feedback = on, or \

@@ -3,8 +3,13 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use secrecy::{ExposeSecret, SecretString};
-use sqlx::postgres::{PgConnectOptions, PgSslMode};
+use std::sync::Arc;
+
+use secrecy::SecretString;
+
+use super::wire::Checks;
+use crate::config::Login;
+use crate::error::Result;
 
 /// How strictly the server's certificate is checked.
 #[derive(
@@ -39,25 +44,37 @@ pub struct Endpoint {
     /// Role to log in as.
     pub user: String,
     /// Its password.
-    pub password: SecretString,
+    pub password: Password,
     /// How TLS is used.
     pub tls: TlsMode,
     /// Root certificates for `verify-*`, instead of the usual public ones.
     pub tls_root_cert: Option<PathBuf>,
 }
 
+/// The password of a role.
+#[derive(Clone)]
+pub enum Password {
+    /// One that stays.
+    Given(SecretString),
+    /// One that may be changed while the worker runs: it is looked up at each connect, and the role with it.
+    LookedUp(Arc<dyn Fn() -> Result<Login> + Send + Sync>),
+}
+
+impl From<String> for Password {
+    fn from(password: String) -> Password {
+        Password::Given(password.into())
+    }
+}
+
 impl Endpoint {
-    pub(crate) fn connect_options(&self) -> PgConnectOptions {
-        let options = PgConnectOptions::new_without_pgpass()
-            .host(&self.host)
-            .port(self.port)
-            .database(&self.database)
-            .username(&self.user)
-            .password(self.password.expose_secret())
-            .ssl_mode(self.ssl_mode());
-        match &self.tls_root_cert {
-            Some(path) => options.ssl_root_cert(path),
-            None => options,
+    /// The role and the password as they are now.
+    ///
+    /// # Errors
+    /// `Setup` when they are not to be had any more.
+    pub(super) fn login(&self) -> Result<Login> {
+        match &self.password {
+            Password::Given(password) => Ok(Login { user: self.user.clone(), password: password.clone() }),
+            Password::LookedUp(look) => look(),
         }
     }
 
@@ -69,27 +86,23 @@ impl Endpoint {
         let checked = |endpoint: &Endpoint| (endpoint.tls, endpoint.tls_root_cert.clone());
         place(self) == place(other)
             && checked(self) == checked(other)
-            && self.password.expose_secret() == other.password.expose_secret()
+            && matches!((self.login(), other.login()), (Ok(login), Ok(others)) if login.is_same(&others))
     }
 
-    /// Whether connections are encrypted: no mode leaves that to the server.
-    pub(crate) fn uses_tls(&self) -> bool {
-        !matches!(self.ssl_mode(), PgSslMode::Disable)
-    }
-
-    fn ssl_mode(&self) -> PgSslMode {
+    /// How much of the server's certificate is checked; `None` for no TLS. No mode leaves that to the server.
+    pub(super) fn checks(&self) -> Option<Checks> {
         match self.tls {
-            TlsMode::Disable => PgSslMode::Disable,
-            TlsMode::Auto if self.is_loopback() => PgSslMode::Disable,
-            TlsMode::Auto | TlsMode::VerifyFull => PgSslMode::VerifyFull,
-            TlsMode::VerifyCa => PgSslMode::VerifyCa,
-            TlsMode::Require => PgSslMode::Require,
+            TlsMode::Disable => None,
+            _ if self.host.starts_with('/') => None,
+            TlsMode::Auto if self.is_loopback() => None,
+            TlsMode::Auto | TlsMode::VerifyFull => Some(Checks::ChainAndName),
+            TlsMode::VerifyCa => Some(Checks::Chain),
+            TlsMode::Require => Some(Checks::Nothing),
         }
     }
 
     fn is_loopback(&self) -> bool {
-        self.host.starts_with('/')
-            || self.host == "localhost"
+        self.host == "localhost"
             || self.host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
     }
 }

@@ -1,41 +1,20 @@
 //! One connection with pinned settings, whose every error says where and during what it happened.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use sqlx::postgres::{PgArguments, PgConnectOptions, PgRow};
+use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
 use sqlx::{Connection, PgConnection, Postgres};
 
+use super::dial::{Call, Dialed};
 use super::fields::Fields;
-use super::sql::assembled;
+use super::settings::{self, KEPT, MARKER, Settings};
+use super::sql::{assembled, literal};
 use super::vigil::Vigil;
-use super::wire::{Bypass, Wire};
-use super::{Endpoint, session_name};
-use crate::error::{Error, Result, sqlstate};
-
-/// Settings that change text, order, visibility or waiting; pinned so that both servers answer alike.
-///
-/// `row_security = off` turns a policy that would hide rows without a word into an error.
-const PINNED: [(&str, &str); 15] = [
-    ("datestyle", "ISO"),
-    ("intervalstyle", "postgres"),
-    ("timezone", "UTC"),
-    ("bytea_output", "hex"),
-    ("lc_monetary", "C"),
-    ("standard_conforming_strings", "on"),
-    ("row_security", "off"),
-    ("jit", "off"),
-    ("default_transaction_isolation", "read committed"),
-    ("idle_in_transaction_session_timeout", "600s"),
-    ("tcp_keepalives_idle", "15"),
-    ("tcp_keepalives_interval", "5"),
-    ("tcp_keepalives_count", "3"),
-    // Also counts the time in which the other side does not read, so it is longer than any wait of a healthy sync.
-    ("tcp_user_timeout", "600s"),
-    // Read back after connecting: a pooler that swallows start-up options swallows this one too.
-    ("milestream.session", "kept"),
-];
+use super::wire::Bypass;
+use super::{Endpoint, pooler, session_name};
+use crate::error::{Error, Result};
 
 const OLDEST_VERSION: i32 = 140_000;
 
@@ -105,56 +84,38 @@ impl Session {
         patience: Patience,
         read_only: &str,
     ) -> Result<Session> {
-        let began = Instant::now();
-        let options = endpoint
-            .connect_options()
-            .application_name(&session_name::shown(name))
-            .extra_float_digits(3)
-            .options(PINNED)
-            .options([
-                ("default_transaction_read_only", read_only.to_owned()),
-                ("lock_timeout", format!("{}ms", patience.lock.as_millis())),
-                ("statement_timeout", format!("{}ms", patience.statement.as_millis())),
-            ]);
-        let unreachable = |source| Error::Unreachable {
-            endpoint: endpoint.to_string(),
-            waited_ms: began.elapsed().as_millis(),
-            source: Box::new(source),
+        let own = [
+            ("default_transaction_read_only", read_only.to_owned()),
+            ("lock_timeout", format!("{}ms", patience.lock.as_millis())),
+            ("statement_timeout", format!("{}ms", patience.statement.as_millis())),
+        ];
+        let (settings, name) = (Settings::with(own), session_name::shown(name));
+        let call = Call { endpoint, name: &name, settings: Some(&settings), patience: patience.connect };
+        let dialed = match call.dial().await {
+            // Another try shows whether it keeps what is set once the connection stands.
+            Err(Error::Pooler { .. }) => Call { settings: None, ..call }.dial().await?,
+            dialed => dialed?,
         };
-        let dialed = match tokio::time::timeout(patience.connect, dial(endpoint, options)).await {
-            Err(_) => return Err(unreachable(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()))),
-            Ok(Err(error)) => return Err(connect_error(endpoint, error, unreachable)),
-            Ok(Ok(dialed)) => dialed,
-        };
-        Self::examine(dialed, Arc::clone(endpoint), patience).await
+        Self::examine(dialed, call, &settings, Arc::clone(endpoint), patience).await
     }
 
     async fn examine(
         Dialed { mut connection, bypass }: Dialed,
+        call: Call<'_>,
+        settings: &Settings,
         endpoint: Arc<Endpoint>,
         patience: Patience,
     ) -> Result<Session> {
-        let question = "select current_setting('server_version_num')::int, current_setting('server_version'), \
-             current_setting('server_encoding'), pg_is_in_recovery(), pg_backend_pid(), \
-             (select backend_start::text from pg_stat_activity where pid = pg_backend_pid()), \
-             current_setting('milestream.session', true)";
-        // The simple protocol takes one round trip, where a prepared statement takes two.
-        let asked = sqlx::raw_sql(question).fetch_one(&mut connection);
-        let row = tokio::time::timeout(patience.connect, asked)
-            .await
-            .map_err(|_| Error::stalled(&endpoint, "asking the server what it is", patience.connect))?
-            .map_err(|error| Error::statement(&endpoint, "asking the server what it is", error))?;
-        let version: i32 = row.field(0)?;
-        if version < OLDEST_VERSION {
-            return Err(Error::TooOld { endpoint: endpoint.to_string(), version: row.field(1)? });
+        let mut answer = Answer::of(&mut connection, &endpoint, patience).await?;
+        if !answer.has_settings {
+            pooler::settle(call, settings, &mut connection).await?;
+            answer = Answer::of(&mut connection, &endpoint, patience).await?;
         }
-        if row.field::<Option<String>>(6)?.as_deref() != Some("kept") {
-            let seen = "it dropped the settings given at start-up".to_owned();
+        let Answer { backend, facts, has_settings } = answer;
+        if !has_settings {
+            let seen = "it dropped the settings of the session".to_owned();
             return Err(Error::Pooler { endpoint: endpoint.to_string(), seen });
         }
-        let backend =
-            Backend { pid: row.field(4)?, started: row.field::<Option<String>>(5)?.unwrap_or_default() };
-        let facts = ServerFacts { encoding: row.field(2)?, in_recovery: row.field(3)? };
         let mut session = Session { connection, bypass, endpoint, backend, facts, patience };
         if session.facts.encoding == "SQL_ASCII" {
             // The driver asks for UTF-8, which would be demanded of bytes that have no encoding.
@@ -255,26 +216,47 @@ impl Session {
     }
 }
 
-/// A connection that was made.
-pub(super) struct Dialed {
-    pub(super) connection: PgConnection,
-    bypass: Option<Bypass>,
+/// What a server answers when it is asked what it is.
+struct Answer {
+    backend: Backend,
+    facts: ServerFacts,
+    /// Whether the session has the settings that it was to have.
+    has_settings: bool,
 }
 
-/// Connects over a wire of our own, or directly to a Unix socket.
-pub(super) async fn dial(endpoint: &Endpoint, options: PgConnectOptions) -> Result<Dialed, sqlx::Error> {
-    let wire = if endpoint.host.starts_with('/') {
-        None
-    } else {
-        let wire = Wire::connect(&endpoint.host, endpoint.port, endpoint.uses_tls()).await;
-        wire.map_err(sqlx::Error::Io)?
-    };
-    let options = match &wire {
-        Some(wire) => options.socket(wire.directory()),
-        None => options,
-    };
-    let connection = PgConnection::connect_with(&options).await?;
-    Ok(Dialed { connection, bypass: wire.and_then(Wire::bypass) })
+impl Answer {
+    async fn of(
+        connection: &mut PgConnection,
+        endpoint: &Arc<Endpoint>,
+        patience: Patience,
+    ) -> Result<Answer> {
+        let doing = "asking the server what it is";
+        let question = format!(
+            "{}; select current_setting('server_version_num')::int, current_setting('server_version'), \
+             current_setting('server_encoding'), pg_is_in_recovery(), pg_backend_pid(), \
+             (select backend_start::text from pg_stat_activity where pid = pg_backend_pid()), \
+             coalesce(current_setting({}, true) = {}, false)",
+            settings::set_where_known(),
+            literal(MARKER),
+            literal(KEPT)
+        );
+        // The simple protocol takes one round trip, where a prepared statement takes two.
+        let asked = sqlx::raw_sql(assembled(question)).fetch_all(connection);
+        let rows = tokio::time::timeout(patience.connect, asked)
+            .await
+            .map_err(|_| Error::stalled(endpoint, doing, patience.connect))?
+            .map_err(|error| Error::statement(endpoint, doing, error))?;
+        let row = rows.last().ok_or_else(|| Error::invariant(endpoint.to_string(), "it gave no answer"))?;
+        if row.field::<i32>(0)? < OLDEST_VERSION {
+            return Err(Error::TooOld { endpoint: endpoint.to_string(), version: row.field(1)? });
+        }
+        let started = row.field::<Option<String>>(5)?.unwrap_or_default();
+        Ok(Answer {
+            backend: Backend { pid: row.field(4)?, started },
+            facts: ServerFacts { encoding: row.field(2)?, in_recovery: row.field(3)? },
+            has_settings: row.field(6)?,
+        })
+    }
 }
 
 /// Bounds the wait on our side a little above the server's own bound, where it has one.
@@ -287,29 +269,4 @@ async fn bounded<T>(
     let limit = (!statement.is_zero()).then(|| statement + silence);
     let answer = vigil.keep(doing, limit, answer).await?;
     answer.map_err(|error| Error::statement(vigil.endpoint, doing, error))
-}
-
-fn connect_error(
-    endpoint: &Endpoint,
-    error: sqlx::Error,
-    unreachable: impl Fn(sqlx::Error) -> Error,
-) -> Error {
-    let at = endpoint.to_string();
-    match &error {
-        sqlx::Error::Tls(source) => Error::Tls { endpoint: at, message: source.to_string() },
-        sqlx::Error::Io(source) if source.kind() == std::io::ErrorKind::InvalidData => {
-            Error::Tls { endpoint: at, message: source.to_string() }
-        }
-        sqlx::Error::Database(source) => match sqlstate(&error).as_deref() {
-            Some(code) if code.starts_with("28") || code == "3D000" => {
-                Error::Refused { endpoint: at, user: endpoint.user.clone(), message: source.message().into() }
-            }
-            Some("42501") => Error::unconnectable(endpoint),
-            _ if source.message().contains("startup parameter") => {
-                Error::Pooler { endpoint: at, seen: source.message().into() }
-            }
-            _ => Error::statement(&at, "connecting", error),
-        },
-        _ => unreachable(error),
-    }
 }

@@ -8,10 +8,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sqlx::{Connection, Row};
+use sqlx::Connection;
 
 use super::Endpoint;
-use super::session::{Backend, Patience, dial};
+use super::dial::Call;
+use super::fields::Fields;
+use super::session::{Backend, Patience};
 use crate::error::{Error, Result};
 
 /// An answer may be on its way while the backend is looked at; it has this long to arrive.
@@ -64,7 +66,7 @@ impl Vigil<'_> {
         let asked = tokio::time::timeout(self.patience.connect, self.ask(question)).await;
         match asked {
             Ok(Ok(is_at_work)) => is_at_work,
-            Ok(Err(sqlx::Error::Database(_))) => true,
+            Ok(Err(error)) if error.sqlstate().is_some() || matches!(error, Error::Refused { .. }) => true,
             Ok(Err(_)) | Err(_) => false,
         }
     }
@@ -77,14 +79,15 @@ impl Vigil<'_> {
     }
 
     /// A yes or no about the backend; no when it is gone.
-    async fn ask(&self, question: &'static str) -> Result<bool, sqlx::Error> {
-        let options = self.endpoint.connect_options().application_name("milestream vigil");
-        let mut connection = dial(self.endpoint, options).await?.connection;
+    async fn ask(&self, question: &'static str) -> Result<bool> {
+        let failed = |error| Error::statement(self.endpoint, "asking after a session", error);
+        let (endpoint, patience) = (self.endpoint, self.patience.connect);
+        let call = Call { endpoint, name: "milestream vigil", settings: None, patience };
+        let mut connection = call.dial().await?.connection;
         let asked = sqlx::query(question).bind(self.backend.pid).bind(&self.backend.started);
-        let row = asked.persistent(false).fetch_optional(&mut connection).await?;
-        let is_at_work =
-            row.map(|row| row.try_get::<Option<bool>, _>(0)).transpose()?.flatten().unwrap_or(false);
-        connection.close().await?;
-        Ok(is_at_work)
+        let row = asked.persistent(false).fetch_optional(&mut connection).await.map_err(failed)?;
+        let answer = row.map_or(Ok(None), |row| row.field::<Option<bool>>(0))?.unwrap_or(false);
+        connection.close().await.map_err(failed)?;
+        Ok(answer)
     }
 }

@@ -5,10 +5,13 @@
 //! session on a half-open link until somebody gives up waiting. The driver takes no connection of ours, but it takes
 //! a Unix socket: so the worker connects by itself, with the options it needs, and relays between a private socket
 //! and that connection. See `docs/adr/0004-own-tcp-connections.md` for the numbers, and `docs/adr/0009-rows-bypass-the-driver.md`
-//! for the rows that are not relayed to it.
+//! for the rows that are not relayed to it. TLS (`tls`) and the first message (`startup`) are the wire's own, too.
 
+mod common_name;
 mod frames;
 mod relay;
+mod startup;
+mod tls;
 
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
@@ -17,9 +20,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use rustix::net::sockopt;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixListener, UnixStream};
 
 pub(crate) use relay::Bypass;
+pub(super) use startup::Startup;
+pub(super) use tls::{Checks, Tls};
 
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(15);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
@@ -41,43 +47,72 @@ pub(crate) struct Wire {
 
 impl Wire {
     /// Connects to the server and offers the connection at `.s.PGSQL.{port}` in [`Wire::directory`], to whoever of
-    /// this user comes first.
+    /// this user comes first. A host that begins with a slash is the directory of a server's socket.
     ///
     /// `None` where no private directory can be made, as on a read-only file system: then the driver has to connect
-    /// by itself. With TLS there is no bypass, since the driver alone has the keys.
+    /// by itself. With TLS and over a socket there is no bypass.
     ///
     /// # Errors
-    /// Those of the connection.
-    pub(crate) async fn connect(host: &str, port: u16, with_tls: bool) -> io::Result<Option<Wire>> {
-        let server = TcpStream::connect((host, port)).await?;
-        server.set_nodelay(true)?;
-        keep_alive(&server)?;
+    /// Those of the connection, of kind `InvalidData` where the server's certificate is not trusted.
+    pub(crate) async fn connect(
+        host: &str,
+        port: u16,
+        tls: Option<&Tls>,
+        startup: Startup,
+    ) -> io::Result<Option<Wire>> {
         let offered = PrivateDirectory::create().and_then(|directory| {
             let listener = UnixListener::bind(directory.0.join(format!(".s.PGSQL.{port}")))?;
             Ok((directory, listener))
         });
-        match offered {
-            Ok((directory, listener)) if with_tls => {
-                tokio::spawn(async move {
-                    let Some(driver) = picked_up(listener).await else { return };
-                    note_end(relay::opaque(driver, server).await);
-                });
-                Ok(Some(Wire { directory, bypass: None }))
-            }
-            Ok((directory, listener)) => {
-                let (bypass, from_server) = Bypass::of(server);
-                let offered = bypass.clone();
-                tokio::spawn(async move {
-                    let Some(driver) = picked_up(listener).await else { return };
-                    note_end(relay::beside(&bypass, driver, from_server).await);
-                });
-                Ok(Some(Wire { directory, bypass: Some(offered) }))
-            }
+        let (directory, listener) = match offered {
+            Ok(offered) => offered,
             Err(error) => {
                 tracing::debug!(%error, "no private socket: the driver connects by itself");
-                Ok(None)
+                return Ok(None);
             }
+        };
+        if host.starts_with('/') {
+            let server = UnixStream::connect(format!("{host}/.s.PGSQL.{port}")).await?;
+            return Ok(Some(Wire::opaque(directory, listener, server, startup)));
         }
+        let server = TcpStream::connect((host, port)).await?;
+        server.set_nodelay(true)?;
+        keep_alive(&server)?;
+        match tls {
+            Some(tls) => Ok(Some(Wire::opaque(directory, listener, tls.wrap(server).await?, startup))),
+            None => Ok(Some(Wire::with_bypass(directory, listener, server, startup))),
+        }
+    }
+
+    fn opaque(
+        directory: PrivateDirectory,
+        listener: UnixListener,
+        mut server: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        startup: Startup,
+    ) -> Wire {
+        tokio::spawn(async move {
+            let Some(mut driver) = picked_up(listener).await else { return };
+            note_end(match startup.replace(&mut driver, &mut server).await {
+                Ok(()) => relay::opaque(driver, server).await,
+                Err(error) => Err(error),
+            });
+        });
+        Wire { directory, bypass: None }
+    }
+
+    fn with_bypass(
+        directory: PrivateDirectory,
+        listener: UnixListener,
+        server: TcpStream,
+        startup: Startup,
+    ) -> Wire {
+        let (bypass, from_server) = Bypass::of(server);
+        let offered = bypass.clone();
+        tokio::spawn(async move {
+            let Some(driver) = picked_up(listener).await else { return };
+            note_end(relay::beside(&bypass, &startup, driver, from_server).await);
+        });
+        Wire { directory, bypass: Some(offered) }
     }
 
     /// Where the driver finds the socket. The directory goes with the wire, once the driver is connected.

@@ -5,11 +5,12 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::{Buf, Bytes};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional_with_sizes};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, copy_bidirectional_with_sizes};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpStream, UnixStream, unix};
 use tokio::sync::mpsc;
 
+use super::Startup;
 use super::frames::{Frames, Sorted};
 use crate::postgres::copy::BUFFER_BYTES;
 
@@ -138,12 +139,21 @@ async fn deliver(sorted: &mut Sorted, taker: Option<&mpsc::Sender<Bytes>>) -> io
 }
 
 /// Passes everything on until both sides have closed.
-pub(super) async fn opaque(mut driver: UnixStream, mut server: TcpStream) -> io::Result<()> {
+pub(super) async fn opaque(
+    mut driver: UnixStream,
+    mut server: impl AsyncRead + AsyncWrite + Unpin,
+) -> io::Result<()> {
     copy_bidirectional_with_sizes(&mut driver, &mut server, BUFFER_BYTES, BUFFER_BYTES).await.map(|_| ())
 }
 
 /// Passes on what does not take the bypass, until both sides have closed.
-pub(super) async fn beside(bypass: &Bypass, driver: UnixStream, server: OwnedReadHalf) -> io::Result<()> {
+pub(super) async fn beside(
+    bypass: &Bypass,
+    startup: &Startup,
+    mut driver: UnixStream,
+    server: OwnedReadHalf,
+) -> io::Result<()> {
+    startup.replace(&mut driver, &mut *bypass.0.to_server.lock().await).await?;
     let (from_driver, to_driver) = driver.into_split();
     tokio::try_join!(bypass.up(from_driver), bypass.down(server, to_driver)).map(|_| ())
 }
