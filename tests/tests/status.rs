@@ -1,7 +1,7 @@
 //! `status` and `plan`: what they say of a stream, and with which exit code they end.
 
 use milestream_cluster::ServerOptions;
-use milestream_tests::{Configuration, Ended, Process, Setting, Table, World, inserts, updates};
+use milestream_tests::{Configuration, Ended, Process, Setting, Table, World, deletes, inserts, updates};
 use serde_json::Value;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_milestream-under-test");
@@ -70,6 +70,21 @@ async fn a_stream_that_halted_is_exit_code_1() {
     assert_eq!(watched.exit_codes(&[]), [Some(1), Some(1)]);
     let status = watched.run("status", &[]);
     assert!(status.stdout.contains(" halted "), "{status:?}");
+}
+
+#[tokio::test]
+async fn a_stream_that_halted_on_what_no_plan_foresees_is_halted_for_plan_too() {
+    let mut watched = Watched::synced().await;
+    watched.world.commit(deletes("people", 0..20)).await;
+    assert_eq!(watched.run("sync", &[]).status.code(), Some(1));
+    assert_eq!(watched.exit_codes(&[]), [Some(1), Some(1)]);
+    let plan = watched.run("plan", &[]).stdout;
+    assert!(
+        plan.contains("it is halted, and the next run tries again: the sync to batch 3 would delete"),
+        "{plan}"
+    );
+    assert!(watched.run("sync", &["--max-delete-fraction", "1"]).status.success());
+    assert_eq!(watched.exit_codes(&[]), [Some(0), Some(0)]);
 }
 
 #[tokio::test]

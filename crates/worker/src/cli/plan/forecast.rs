@@ -4,6 +4,7 @@ use milestream_core::milestone::{LocalBatch, PrimaryBatch};
 use serde::Serialize;
 
 use crate::cli::failure::Failure;
+use crate::cli::gravity::gravest;
 use crate::ingest;
 use crate::schema::Difference;
 
@@ -14,6 +15,8 @@ pub(in crate::cli) struct StreamPlan {
     pub(super) platform: String,
     /// Key of the stream.
     pub(super) stream: String,
+    /// Why it is halted, and what to do. The next run tries again, and may halt on what no plan can foresee.
+    pub(super) halted: Option<String>,
     /// What would happen.
     #[serde(flatten)]
     pub(super) next: Next,
@@ -37,17 +40,18 @@ pub(super) enum Next {
     Fail(Failure),
 }
 
-/// What [`crate::Error::exit_code`] says of a stream that would wait for a person.
-const WOULD_HALT: u8 = 1;
+/// What [`crate::Error::exit_code`] says of a stream that waits for a person, or would.
+const HALTED: u8 = 1;
 
 impl StreamPlan {
-    /// What the stream adds to the exit code: with what its sync would end, had it to end now.
+    /// What the stream adds to the exit code: with what its sync would end, had it to end now, or ended last.
     pub(super) fn exit_code(&self) -> u8 {
-        match &self.next {
+        let next = match &self.next {
             Next::Sync(_) | Next::Nothing { .. } | Next::Ingest { .. } => 0,
-            Next::Differences { .. } | Next::SourceDifferences { .. } => WOULD_HALT,
+            Next::Differences { .. } | Next::SourceDifferences { .. } => HALTED,
             Next::Fail(failure) => failure.exit_code,
-        }
+        };
+        gravest([next, self.halted.as_ref().map_or(0, |_| HALTED)])
     }
 }
 

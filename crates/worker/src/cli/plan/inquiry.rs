@@ -19,7 +19,7 @@ use crate::sync::ground::Charge;
 use crate::sync::planning::{self, Decision, Draft};
 use crate::sync::{Job, Upstream};
 use crate::tables::streams::{Flight, StreamRow};
-use crate::tables::{batches, chunks, migrations, streams};
+use crate::tables::{ControlTables, batches, chunks, migrations, streams};
 
 /// What the next run of each stream would do; an error is a forecast like any other. The streams of one store are asked
 /// about one after the other, over one session to it and one to each database that they read.
@@ -29,8 +29,9 @@ pub(in crate::cli) async fn inquire(jobs: &[StreamJob]) -> Vec<StreamPlan> {
         let (mut desk, mut plans) = (Desk::default(), Vec::new());
         for (at, job) in jobs {
             let next = Box::pin(desk.next(job)).await.unwrap_or_else(Next::Fail);
-            let (platform, stream) = (job.platform().to_owned(), job.stream_key());
-            plans.push((at, StreamPlan { platform, stream, next }));
+            let (platform, stream, halted) =
+                (job.platform().to_owned(), job.stream_key(), desk.halted.take());
+            plans.push((at, StreamPlan { platform, stream, halted, next }));
         }
         desk.close().await;
         plans
@@ -48,11 +49,13 @@ struct Desk {
     store: SharedSession,
     /// Of the databases that the streams read.
     read: Vec<(Arc<Endpoint>, SharedSession)>,
+    /// Why the stream asked about last is halted, as its store says.
+    halted: Option<String>,
 }
 
 impl Default for Desk {
     fn default() -> Desk {
-        Desk { store: SharedSession::new("plan"), read: Vec::new() }
+        Desk { store: SharedSession::new("plan"), read: Vec::new(), halted: None }
     }
 }
 
@@ -74,6 +77,7 @@ impl Desk {
         let patience = job.tuning.reading_patience();
         let secondary = self.store.open(&job.secondary, patience).await?;
         let row = explained(job, row(secondary, job).await).await?;
+        self.halted.clone_from(&row.halted_reason);
         let upstream = explained(job, planning::choose_upstream(job, &row).await).await?;
         let primary =
             of_database(&mut self.read, &upstream.endpoint).open(&upstream.endpoint, patience).await?;
@@ -93,6 +97,7 @@ impl Desk {
     async fn next_ingestion(&mut self, job: &IngestJob) -> Result<Next, Failure> {
         let patience = job.tuning.reading_patience();
         let store = self.store.open(&job.store, patience).await?;
+        self.halted = explained(job, row(store, job).await).await?.halted_reason;
         let next = explained(job, ingestion(store, job).await).await?;
         let source = of_database(&mut self.read, &job.source).open(&job.source, patience).await?;
         let differences = explained(job, foresight::of_ingestion(job, source, store).await).await?;
@@ -122,10 +127,10 @@ async fn explained<J: Charge, T>(job: &J, answer: Result<T>) -> Result<T, Failur
 }
 
 /// The stream's row; the default one before the platform has control tables.
-async fn row(secondary: &mut Session, job: &Job) -> Result<StreamRow> {
-    let tables = job.tables();
-    match migrations::are_there(secondary, &tables).await? {
-        true => streams::load(secondary, &tables, &job.stream_key()).await,
+async fn row<J: Charge>(store: &mut Session, job: &J) -> Result<StreamRow> {
+    let (tables, stream) = (ControlTables::of(job.platform()), job.stream().key());
+    match migrations::are_there(store, &tables).await? {
+        true => streams::load(store, &tables, &stream).await,
         false => Ok(StreamRow::default()),
     }
 }

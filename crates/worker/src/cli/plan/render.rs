@@ -34,6 +34,9 @@ fn paragraph(plan: &StreamPlan) -> String {
     };
     let mut lines = vec![format!("{} {}: {headline}", plan.platform, plan.stream)];
     lines.extend(facts.iter().flat_map(|fact| fact.lines()).map(|line| format!("  {line}")));
+    lines.extend(
+        plan.halted.iter().map(|reason| format!("  it is halted, and the next run tries again: {reason}")),
+    );
     lines.join("\n")
 }
 
@@ -128,8 +131,12 @@ mod tests {
     }
 
     fn all_kinds() -> Vec<StreamPlan> {
-        let plan =
-            |platform: &str, next| StreamPlan { platform: platform.into(), stream: "Flights".into(), next };
+        let plan = |platform: &str, next| StreamPlan {
+            platform: platform.into(),
+            stream: "Flights".into(),
+            halted: None,
+            next,
+        };
         let increment = NextSync {
             phase: "increment",
             from: Some(PrimaryBatch(4)),
