@@ -98,3 +98,20 @@ async fn a_missing_right_is_told_with_its_grant() {
     mill.execute("source", "grant select on people to reader").await;
     mill.ingest().await;
 }
+
+#[tokio::test]
+async fn a_type_that_the_merge_store_lacks_or_has_otherwise_is_told_before_a_batch_begins() {
+    use milestream_core::model::ColumnType;
+    let columns = [("id", ColumnType::Integer), ("note", crate::mill::unknown())];
+    let source =
+        "create type mood as enum ('a', 'b'); create table people (id integer primary key, note mood)";
+    let mill = Mill::new(Scd::Forensic, vec![crate::mill::dataset("people", 1, &columns)], source).await;
+    let told = refused(&mill).await.to_string();
+    assert!(told.contains("the merge store has no type like public.mood"), "{told}");
+    assert!(told.contains("CREATE TYPE public.mood AS ENUM ('a', 'b');"), "{told}");
+    mill.execute("store", "create type mood as enum ('a')").await;
+    let told = refused(&mill).await.to_string();
+    assert!(told.contains("the label \"b\" in the source is not in the merge table"), "{told}");
+    mill.execute("store", "alter type mood add value 'b'").await;
+    mill.run(Arc::new(Unobserved)).await.unwrap();
+}

@@ -9,7 +9,7 @@ use super::job::{IngestJob, Scd};
 use crate::pair::{ALL_HASH, BATCH_ID, BATCH_IN, BATCH_OUT, CarriedColumn, KEY_HASH, Pair, SecondaryNames};
 use crate::postgres::catalog::{Column, Table};
 use crate::schema::{describe, shape_of};
-use crate::structure::{Carriage, Sides, carries, carry};
+use crate::structure::{Candidate, Carriage, Sides, carries, carry, counterpart, definitions};
 
 /// One way in which the three do not agree.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -40,6 +40,8 @@ pub(crate) fn table_of(differences: &[Difference]) -> String {
 
 /// Fits a dataset's source and merge table to each other, or says why they do not go together.
 ///
+/// `types` are those of the merge store that bear the names of the source's.
+///
 /// The tables of a primary are laid out as those of a secondary with the same milestone strategy, so a [`Pair`]
 /// describes them; its primary's table is the source's.
 pub(crate) fn fit(
@@ -47,8 +49,9 @@ pub(crate) fn fit(
     dataset: &Dataset,
     source: &Table,
     merge: Option<Table>,
+    types: &[Candidate],
 ) -> Result<Pair, Vec<Difference>> {
-    let mut fitting = Fitting { dataset, source, merge: merge.as_ref(), found: Vec::new() };
+    let mut fitting = Fitting { dataset, source, merge: merge.as_ref(), types, found: Vec::new() };
     fitting.milestones(job.strategy);
     fitting.extra_columns();
     let columns = dataset.columns.iter().filter_map(|column| fitting.column(column)).collect();
@@ -89,6 +92,8 @@ struct Fitting<'a> {
     dataset: &'a Dataset,
     source: &'a Table,
     merge: Option<&'a Table>,
+    /// Types of the merge store, for columns that it does not have yet.
+    types: &'a [Candidate],
     found: Vec<Difference>,
 }
 
@@ -172,7 +177,16 @@ impl Fitting<'_> {
     /// The type of a column that is made, and how values get into it: the model's, or else the source's own.
     fn column_to_be(&mut self, model: &stream::Column, source: &Column) -> Option<(String, Carriage)> {
         let Some(target_type) = model_type(model) else {
-            return Some((source.sql_type().to_owned(), self.carriage(source, source)?));
+            let Some(structure) = counterpart(&source.structure, self.types) else {
+                let (wanted, types) = (source.structure.described(), self.types);
+                let statements = definitions(&source.structure, types).join(" ");
+                let problem =
+                    format!("the merge store has no type like {wanted}; make it there: {statements}");
+                self.differ(&source.name, problem);
+                return None;
+            };
+            let target = Column { structure, generated: false, collation: None, ..source.clone() };
+            return Some((target.sql_type().to_owned(), self.carriage(source, &target)?));
         };
         let own = source.structure.below_domains().sql.clone();
         if !carries(&own, &target_type) {

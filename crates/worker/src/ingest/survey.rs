@@ -1,5 +1,7 @@
 //! Opens the source: tables found, locked, and compared with the merge tables, all before anything is written.
 
+use std::collections::BTreeSet;
+
 use milestream_core::names;
 use milestream_core::stream::Dataset;
 
@@ -11,6 +13,7 @@ use crate::pair::Pair;
 use crate::postgres::Session;
 use crate::postgres::catalog::{self, RelationKind, Table};
 use crate::postgres::sql::{ident, literal};
+use crate::schema::missing_names;
 use crate::sync::ground::Ground;
 use crate::sync::planning::estimate;
 
@@ -71,7 +74,9 @@ async fn compare(
         let merge = names::merge_table(&job.platform, &job.stream.store, &dataset.name);
         let merge = catalog::find(store, &merge).await?;
         survey.rows_estimated += estimate(&table);
-        match fit(job, dataset, &table, merge) {
+        let names: BTreeSet<_> = missing_names(dataset, &table, merge.as_ref()).collect();
+        let types = catalog::find_types(store, names).await?;
+        match fit(job, dataset, &table, merge, &types) {
             Ok(pair) => survey.pairs.push(pair),
             Err(found) => differences.extend(found),
         }

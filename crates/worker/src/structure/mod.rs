@@ -204,8 +204,8 @@ impl Structure {
     /// The type and, where the name does not say it all, what it is: `public.amount (domain over numeric(12,4))`.
     pub(crate) fn described(&self) -> String {
         let told = match &self.form {
-            Form::BuiltIn { .. } | Form::Opaque => true,
-            Form::Array { element } => matches!(element.form, Form::BuiltIn { .. }),
+            Form::BuiltIn { .. } | Form::Added { .. } | Form::Opaque => true,
+            Form::Array { element } => matches!(element.form, Form::BuiltIn { .. } | Form::Added { .. }),
             _ => self.named().is_none(),
         };
         if told { self.sql.clone() } else { format!("{} ({self})", self.sql) }

@@ -86,7 +86,7 @@ fn forensic(columns: &[(&str, &str)], key: &[&str]) -> Table {
 
 #[test]
 fn the_model_decides_types_and_the_source_where_the_model_is_silent() {
-    let pair = fit(&job(Scd::Forensic), &dataset(), &table(&SOURCE, &["id"]), None).unwrap();
+    let pair = fit(&job(Scd::Forensic), &dataset(), &table(&SOURCE, &["id"]), None, &[]).unwrap();
     let types: Vec<_> = pair.columns.iter().map(|column| column.target_type.as_str()).collect();
     assert_eq!(types, ["integer", "character varying(20)", "jsonb"]);
 }
@@ -95,7 +95,7 @@ fn the_model_decides_types_and_the_source_where_the_model_is_silent() {
 fn a_merge_table_that_exists_decides_types() {
     let columns = [("id", "bigint"), ("firstName", "text"), ("note", "jsonb")];
     let merge = forensic(&columns, &["id", BATCH_IN]);
-    let pair = fit(&job(Scd::Forensic), &dataset(), &table(&SOURCE, &["id"]), Some(merge)).unwrap();
+    let pair = fit(&job(Scd::Forensic), &dataset(), &table(&SOURCE, &["id"]), Some(merge), &[]).unwrap();
     let types: Vec<_> = pair.columns.iter().map(|column| column.target_type.as_str()).collect();
     assert_eq!(types, ["bigint", "text", "jsonb"]);
 }
@@ -113,16 +113,16 @@ fn everything_that_does_not_fit_is_told_at_once() {
         ],
         &["id", "tenant"],
     );
-    let found = fit(&job(Scd::Forensic), &dataset(), &source, Some(merge)).unwrap_err();
+    let found = fit(&job(Scd::Forensic), &dataset(), &source, Some(merge), &[]).unwrap_err();
     insta::assert_snapshot!(table_of(&found));
 }
 
 #[test]
 fn what_a_view_calls_nullable_is_left_to_its_rows() {
     let mut source = table(&SOURCE, &[]);
-    assert!(fit(&job(Scd::LiveOnly), &dataset(), &source, None).is_err());
+    assert!(fit(&job(Scd::LiveOnly), &dataset(), &source, None, &[]).is_err());
     source.kind = RelationKind::View;
-    assert!(fit(&job(Scd::LiveOnly), &dataset(), &source, None).is_ok());
+    assert!(fit(&job(Scd::LiveOnly), &dataset(), &source, None, &[]).is_ok());
 }
 
 #[test]

@@ -54,14 +54,14 @@ impl Row {
     /// The fields taken off, as text.
     ///
     /// # Errors
-    /// `Invariant` when they are NULL or no UTF-8: keys are neither.
+    /// `Setup` when they are no UTF-8, as bytes in databases without an encoding may be.
     pub(crate) fn leading_text(&self) -> Result<Vec<String>> {
         let text = |field: &Bytes| {
             let field = match self.format {
                 Format::Binary => field.to_vec(),
                 Format::Text => unescape(field),
             };
-            String::from_utf8(field).map_err(|_| malformed("a key that is no UTF-8"))
+            String::from_utf8(field).map_err(|_| no_utf8())
         };
         self.leading.iter().map(text).collect()
     }
@@ -222,6 +222,14 @@ fn unescape(field: &[u8]) -> Vec<u8> {
         });
     }
     text
+}
+
+/// A resume finds its place by keys that are stored as text.
+fn no_utf8() -> Error {
+    Error::setup(
+        "a key of the primary is no UTF-8, so that a resume could not find its place by it",
+        "bring the key to UTF-8 on the primary, or both databases to an encoding",
+    )
 }
 
 fn malformed(what: &str) -> Error {
