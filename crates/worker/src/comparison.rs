@@ -14,6 +14,7 @@ use crate::postgres::read::{Expectation, metrics_table};
 use crate::postgres::sql::ident;
 use crate::postgres::{Endpoint, Session};
 use crate::statements::compare;
+use crate::sync::datasets::{self, Roster};
 use crate::sync::{Job, planning};
 use crate::tables::streams;
 
@@ -26,7 +27,7 @@ pub struct Equal {
     pub rows: u64,
 }
 
-/// Compares every dataset of a stream.
+/// Compares every dataset that a stream holds.
 ///
 /// # Errors
 /// `Diverged` with the first row that differs, on either side; `Setup` when the stream was never synced.
@@ -40,7 +41,8 @@ pub async fn compare_rows(job: &Arc<Job>) -> Result<Equal> {
     };
     let upstream = planning::choose_upstream(job, &row).await?;
     let mut primary = reader(job, &upstream.endpoint).await?;
-    let (pairs, tables) = planning::pairs(job, upstream, &mut primary, &mut secondary).await?;
+    let held = datasets::named(job, &Roster::of(job, &row).held);
+    let (pairs, tables) = planning::pairs(job, upstream, &mut primary, &mut secondary, &held).await?;
     let identity = row.identity.ok_or_else(|| Error::invariant("a watermark", "it has no identity"))?;
     // Locked before the snapshot is taken, as on the primary: a reveal or a rewrite cannot come in between.
     let tables_of_ours: Vec<_> = pairs.iter().map(|pair| ident(&pair.names.merge)).collect();

@@ -264,18 +264,6 @@ pub enum Error {
         /// Statements that let the stream begin anew.
         anew: String,
     },
-    /// The stream has other datasets than it had at its watermark.
-    #[error(
-        "the datasets of stream {stream:?} are not those of batch {watermark} any more: {seen}; nothing was written"
-    )]
-    Datasets {
-        /// The stream.
-        stream: String,
-        /// The watermark.
-        watermark: PrimaryBatch,
-        /// Which dataset came or went, and where.
-        seen: String,
-    },
     /// The secondary does not hold what its watermark says, or did not take what a merge wrote.
     #[error("{table} does not hold what it must: {seen}{}; nothing was written", because(.hooks))]
     Diverged {

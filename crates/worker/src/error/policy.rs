@@ -52,7 +52,6 @@ impl Error {
             | Error::Pruned { .. }
             | Error::LiveRowsLost { .. }
             | Error::LiveRowsMoved { .. }
-            | Error::Datasets { .. }
             | Error::Diverged { .. }
             | Error::Unwritten { .. }
             | Error::TooManyDeletes { .. }
@@ -156,10 +155,6 @@ impl Error {
             Error::LiveRowsMoved { batch, anew, .. } => format!(
                 "something else wrote to the merge tables: bring them back to what batch {batch} left, then run again; or let the \
                  stream begin anew with batch 1 ({anew}), after which its secondaries have to be seeded again"
-            ),
-            Error::Datasets { .. } => format!(
-                "put the model back as it was; or let the primary commit a batch with the model as it is, and then, {}",
-                seed_again(stream)
             ),
             Error::Diverged { hooks, .. } if hooks.is_empty() => {
                 format!("something else wrote to the secondary's table; {}", seed_again(stream))

@@ -151,7 +151,7 @@ fn state(ground: &Ground<IngestJob>) -> Result<String> {
     let stream = &ground.job.stream;
     let state = BatchState {
         all_datasets: stream.datasets.iter().map(|dataset| dataset.name.clone()).collect(),
-        schema_versions: Some(schema::versions(stream)),
+        schema_versions: Some(schema::versions(&stream.datasets)),
         ..BatchState::default()
     };
     state.to_column()

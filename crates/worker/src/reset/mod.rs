@@ -82,6 +82,18 @@ async fn carry_out<J: Charge>(ground: &Ground<J>, order: Order) -> Result<Reset>
     done
 }
 
+/// Throws the open batch away under a lease that the caller holds.
+///
+/// # Errors
+/// Those of the store; `Fenced`.
+pub(crate) async fn throw_away<J: Charge>(
+    ground: &Ground<J>,
+    lease: &Lease,
+    session: &mut Session,
+) -> Result<()> {
+    run(ground, Order::default(), lease, session).await.map(|_| ())
+}
+
 /// Finds out again what there is to do, now that nobody else does anything, and does it in one transaction.
 async fn run<J: Charge>(
     ground: &Ground<J>,

@@ -9,7 +9,7 @@ use std::fmt;
 use md5::{Digest, Md5};
 use milestream_core::milestone::PrimaryBatch;
 use milestream_core::names::physical_column;
-use milestream_core::stream::{Dataset, Stream};
+use milestream_core::stream::Dataset;
 
 use crate::pair::{Holding, Pair, SecondaryNames};
 use crate::postgres::catalog::{Column, Table};
@@ -107,7 +107,9 @@ pub(crate) fn pair(
 }
 
 /// MD5 of each dataset's columns, types and key as the model spells them, for `schema_versions`.
-pub(crate) fn versions(stream: &Stream) -> serde_json::Map<String, serde_json::Value> {
+pub(crate) fn versions<'d>(
+    datasets: impl IntoIterator<Item = &'d Dataset>,
+) -> serde_json::Map<String, serde_json::Value> {
     let version = |dataset: &Dataset| {
         let columns = dataset
             .columns
@@ -117,7 +119,7 @@ pub(crate) fn versions(stream: &Stream) -> serde_json::Map<String, serde_json::V
         let digest = Md5::digest(text.as_bytes());
         digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>()
     };
-    stream.datasets.iter().map(|dataset| (dataset.name.clone(), version(dataset).into())).collect()
+    datasets.into_iter().map(|dataset| (dataset.name.clone(), version(dataset).into())).collect()
 }
 
 pub(crate) fn describe(column: &Column) -> String {

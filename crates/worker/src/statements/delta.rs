@@ -119,10 +119,14 @@ pub(super) fn staged_names(pair: &Pair) -> Vec<&str> {
 
 /// The ledger: versions found opened, and found closed, over (X, Y].
 pub(crate) fn ledger(pair: &Pair, range: BatchRange) -> String {
+    ledger_of(&pair.primary_table, range)
+}
+
+/// The same of a table that is not carried over.
+pub(crate) fn ledger_of(table: &str, range: BatchRange) -> String {
     let (x, y) = (range.after(), range.through());
     format!(
         "select (select count(*) from {table} v where v.{BATCH_IN} > {x} and v.{BATCH_IN} <= {y})::text, \
-         (select count(*) from {table} v where v.{BATCH_OUT} >= {x} and v.{BATCH_OUT} < {y})::text",
-        table = pair.primary_table
+         (select count(*) from {table} v where v.{BATCH_OUT} >= {x} and v.{BATCH_OUT} < {y})::text"
     )
 }

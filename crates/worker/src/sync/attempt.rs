@@ -14,7 +14,9 @@ use super::leading::Leadership;
 use super::planning::{self, Decision, Draft, Former};
 use super::retry::Budget;
 use super::sessions::Sessions;
-use super::{Committed, Outcome, Until, Upstream, gathering, landing, merging, standing, storing};
+use super::{
+    Committed, Outcome, Until, Upstream, datasets, gathering, landing, merging, renaming, standing, storing,
+};
 use crate::error::{Class, Error, Result};
 use crate::observer::{Happening, NoticeKind, Step};
 use crate::pair::Holding;
@@ -68,8 +70,10 @@ async fn lead(
         let plan = next_plan(ground, lease, sessions, secondary, outcome, budget).await?;
         let Some(plan) = plan else { break };
         let upstream = plan.upstream.clone();
+        // Datasets that came are seeded inside of the next sync, not instead of it.
+        let goes_on = plan.flight.beside.is_some();
         bring_home(ground, plan, secondary, outcome, budget).await?;
-        if until == Until::OneSync {
+        if until == Until::OneSync && !goes_on {
             outcome.caught_up = is_newest(ground, &upstream, sessions, outcome.watermark).await;
             break;
         }
@@ -114,37 +118,44 @@ async fn next_plan(
     outcome: &mut Outcome,
     budget: &Budget,
 ) -> Result<Option<Plan>> {
-    let row = streams::load(secondary, &ground.tables, &ground.stream).await?;
+    let mut row = streams::load(secondary, &ground.tables, &ground.stream).await?;
     outcome.watermark = row.watermark;
     let upstream = planning::choose_upstream(&ground.job, &row).await?;
+    if row.primary.as_ref().is_some_and(|former| *former != upstream.platform) {
+        renaming::adopt(ground, lease, secondary, &row, upstream).await?;
+        row = streams::load(secondary, &ground.tables, &ground.stream).await?;
+    }
     let mut primary = sessions.reader(ground, upstream, "plan").await?;
     standing::check(ground, lease, upstream, &mut primary, secondary, &row).await?;
     let plan = if let Some(mut flight) = row.flight {
         flight.retries += 1;
-        let (pairs, _) = planning::pairs(&ground.job, upstream, &mut primary, secondary).await?;
+        let datasets = datasets::of_flight(&ground.job, &flight);
+        let (pairs, _) = planning::pairs(&ground.job, upstream, &mut primary, secondary, &datasets).await?;
         let (lease, upstream, sessions) = (lease.clone(), upstream.clone(), Arc::clone(sessions));
         let plan = Plan::led(flight, pairs, row.generation, lease, upstream, sessions);
-        Some(match moved_shape(&plan) {
+        match moved_shape(&plan) {
             None => {
                 resume(ground, &plan, secondary).await?;
-                plan
+                Some(plan)
             }
             Some(moved) => {
                 ground.notice(NoticeKind::Replanned, format!("{moved}; the sync is planned anew"));
                 replan(ground, &plan, false, secondary).await?
             }
-        })
+        }
     } else {
         let decision = planning::decide(&ground.job, upstream, &mut primary, secondary, &row, None).await?;
         match decision {
-            Decision::Nothing { why } => {
+            Decision::Nothing { why, notes } => {
+                tell(ground, notes);
                 outcome.caught_up = true;
                 outcome.why = Some(why);
                 ground.reach(Step::Idle, Happening::Reached).await?;
                 None
             }
-            Decision::Sync(draft) => {
+            Decision::Sync(mut draft) => {
                 let generation = row.generation + 1;
+                tell(ground, std::mem::take(&mut draft.notes));
                 storing::store(ground, lease, secondary, &draft, generation, None).await?;
                 let Draft { flight, pairs, .. } = *draft;
                 let (lease, upstream, sessions) = (lease.clone(), upstream.clone(), Arc::clone(sessions));
@@ -157,6 +168,13 @@ async fn next_plan(
         report_plan(ground, plan, secondary, budget).await?;
     }
     Ok(plan)
+}
+
+/// Names the datasets that a sync leaves out.
+fn tell(ground: &Ground, notes: Vec<String>) {
+    for note in notes {
+        ground.notice(NoticeKind::Warning, note);
+    }
 }
 
 /// The first dataset that has another shape than when the plan was made, or is there only before or after: its
@@ -227,7 +245,8 @@ async fn bring_home(
                     false => "the increment is read in the order of its keys instead",
                 };
                 ground.notice(NoticeKind::Replanned, format!("{error}; {next}"));
-                plan = Arc::new(replan(ground, &plan, true, secondary).await?);
+                let Some(anew) = replan(ground, &plan, true, secondary).await? else { return Ok(()) };
+                plan = Arc::new(anew);
                 report_plan(ground, &plan, secondary, budget).await?;
             }
             Err(error) => return Err(error),
@@ -242,11 +261,18 @@ async fn bring_home(
 
 /// A seed whose primary was restored meanwhile has nothing to lose: it is planned anew like one whose table changed.
 fn is_replanned(error: &Error, plan: &Plan) -> bool {
-    error.class() == Class::Replan || (plan.flight.is_seed() && matches!(error, Error::PrimaryReset { .. }))
+    error.class() == Class::Replan
+        || (plan.flight.is_seed_of_all() && matches!(error, Error::PrimaryReset { .. }))
 }
 
 /// A new plan for the same sync: X of a seed is chosen anew, and Y of an increment; the local batch stays where it can.
-async fn replan(ground: &Ground, old: &Plan, was_disturbed: bool, secondary: &mut Session) -> Result<Plan> {
+/// `None` where datasets that came are gone again, so that there is nothing to plan.
+async fn replan(
+    ground: &Ground,
+    old: &Plan,
+    was_disturbed: bool,
+    secondary: &mut Session,
+) -> Result<Option<Plan>> {
     // An error may have left a transaction of the leader's own open.
     secondary.rollback().await?;
     helpers::withdraw(ground, old, secondary).await?;
@@ -256,13 +282,21 @@ async fn replan(ground: &Ground, old: &Plan, was_disturbed: bool, secondary: &mu
     let former = Former { flight: &old.flight, was_disturbed };
     let decision =
         planning::decide(&ground.job, &old.upstream, &mut primary, secondary, &row, Some(former)).await?;
-    let Decision::Sync(draft) = decision else { return Err(gone(&primary, old)) };
+    let draft = match decision {
+        Decision::Sync(draft) => draft,
+        Decision::Nothing { .. } if old.flight.beside.is_some() => {
+            old.sessions.keep_reader(primary);
+            crate::reset::throw_away(ground, &old.lease, secondary).await?;
+            return Ok(None);
+        }
+        Decision::Nothing { .. } => return Err(gone(&primary, old)),
+    };
     old.sessions.keep_reader(primary);
     let generation = old.generation + 1;
     storing::store(ground, &old.lease, secondary, &draft, generation, Some(old.flight.local)).await?;
     let Draft { flight, pairs, .. } = *draft;
     let (lease, upstream, sessions) = (old.lease.clone(), old.upstream.clone(), Arc::clone(&old.sessions));
-    Ok(Plan::led(flight, pairs, generation, lease, upstream, sessions))
+    Ok(Some(Plan::led(flight, pairs, generation, lease, upstream, sessions)))
 }
 
 /// The batch that a sync was going to is not there any more, nor any other to go to.
@@ -293,9 +327,13 @@ async fn fly(ground: &Arc<Ground>, plan: &Arc<Plan>, secondary: &mut Session) ->
 }
 
 async fn mark_ingested(ground: &Ground, plan: &Plan, secondary: &mut Session) -> Result<()> {
+    if !plan.flight.has_batch(ground.job.holding) {
+        return Ok(());
+    }
     let progress = chunks::progress(secondary, &ground.tables, &ground.stream, plan.generation).await?;
     let state = storing::state(ground, &plan.flight, progress.rows);
-    let state = batches::BatchState { last_synced_primary_batch: plan.flight.from, ..state }.to_column()?;
+    let watermark = plan.flight.watermark();
+    let state = batches::BatchState { last_synced_primary_batch: watermark, ..state }.to_column()?;
     secondary.begin().await?;
     batches::ingested(secondary, &ground.tables, &ground.stream, plan.flight.local, &state).await?;
     plan.lease.fence(secondary).await?;
@@ -319,11 +357,13 @@ async fn commit(
     timings.merge_ms = millis(began);
     let began = Instant::now();
     let state = storing::state(ground, flight, progress.rows).to_column()?;
-    batches::commit(secondary, tables, stream, flight.local, counts, &state).await?;
-    if flight.is_seed() && ground.job.holding == Holding::Mirror {
+    if flight.has_batch(ground.job.holding) {
+        batches::commit(secondary, tables, stream, flight.local, counts, &state).await?;
+    }
+    if flight.is_seed_of_all() && ground.job.holding == Holding::Mirror {
         batches::forget_later(secondary, tables, stream, flight.local).await?;
     }
-    let versions = schema::versions(&ground.job.stream);
+    let versions = schema::versions(datasets::of_flight(&ground.job, flight));
     streams::land(secondary, tables, stream, flight, &versions).await?;
     chunks::clear(secondary, tables, stream).await?;
     timings.commit_ms = millis(began);

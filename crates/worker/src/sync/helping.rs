@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::attempt::moved_shape;
 use super::copying::{Plan, copy_all};
+use super::datasets;
 use super::ground::Ground;
 use super::job::Job;
 use super::peers::Peer;
@@ -178,7 +179,8 @@ impl Helper<'_> {
         }
         let upstream = job.upstream(&flight.primary)?.clone();
         let mut primary = self.sessions.reader(self.ground, &upstream, "help").await?;
-        let (pairs, _) = planning::pairs(job, &upstream, &mut primary, &mut self.session).await?;
+        let datasets = datasets::of_flight(job, &flight);
+        let (pairs, _) = planning::pairs(job, &upstream, &mut primary, &mut self.session, &datasets).await?;
         // Before a chunk is claimed that could not be read.
         flight.expectation.open(&mut primary, &self.ground.session_name("help")).await?;
         primary.commit("ending a look").await?;

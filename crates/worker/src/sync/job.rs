@@ -7,6 +7,7 @@ use std::time::Duration;
 use milestream_core::stream::Stream;
 
 use super::ground::Charge;
+use crate::StreamName;
 use crate::error::{Error, Result};
 use crate::pair::{Holding, SecondaryNames};
 use crate::postgres::Endpoint;
@@ -308,7 +309,11 @@ impl Job {
                     self.stream_key(),
                     self.platform
                 ),
-                "put it back among the primary ingestion platforms (ids of two primaries do not compare), or seed the stream again",
+                format!(
+                    "put it back among the primary ingestion platforms; if {platform} was renamed, give its tables the new name, too, \
+                     and the stream goes on by itself; to follow another primary, whose batches do not compare, run `{}`, then sync",
+                    StreamName::of(&self.platform, &self.stream).command("reset --reseed")
+                ),
             )
         })
     }

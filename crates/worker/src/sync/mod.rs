@@ -2,6 +2,8 @@
 
 mod attempt;
 pub(crate) mod copying;
+mod course;
+pub(crate) mod datasets;
 mod doubles;
 mod gathering;
 pub(crate) mod ground;
@@ -19,6 +21,7 @@ pub(crate) mod peers;
 pub(crate) mod planning;
 pub(crate) mod proof;
 pub(crate) mod recovery;
+mod renaming;
 pub(crate) mod retry;
 mod seeding;
 pub(crate) mod sessions;

@@ -8,10 +8,12 @@ use milestream_core::milestone::{BatchRange, LocalBatch, PrimaryBatch};
 use milestream_core::names;
 use milestream_core::stream::Dataset;
 
+use super::course::Course;
+use super::datasets;
 use super::incrementing::Increment;
 use super::job::{IncrementStrategy, Job, PrimaryChoice, Upstream};
-use super::seeding;
 use super::target::Target;
+use super::{renaming, seeding};
 use crate::error::{Error, Result};
 use crate::pair::{Holding, Pair};
 use crate::postgres::Session;
@@ -35,6 +37,8 @@ pub(crate) enum Decision {
     Nothing {
         /// Why there is nothing to do.
         why: String,
+        /// What there is to say of datasets that are left out.
+        notes: Vec<String>,
     },
     /// A seed as of a batch, or an increment to one.
     Sync(Box<Draft>),
@@ -49,15 +53,18 @@ pub(crate) struct Draft {
     /// Batches and rows recorded that stay behind it.
     pub(crate) remaining: catch_up::Backlog,
     pub(crate) bytes_estimated: u64,
+    /// What there is to say of datasets that are left out.
+    pub(crate) notes: Vec<String>,
     /// Indexes of the primary that the reads would need and do not find.
     pub(crate) missing_indexes: Vec<String>,
 }
 
 /// Chooses the stream's primary: the one it has, or one of the candidates.
 pub(crate) async fn choose_upstream<'a>(job: &'a Job, row: &StreamRow) -> Result<&'a Upstream> {
-    match settled_upstream(job, row)? {
-        Some(upstream) => Ok(upstream),
-        None => least_lag(job).await,
+    match settled_upstream(job, row) {
+        Ok(Some(upstream)) => Ok(upstream),
+        Ok(None) => least_lag(job).await,
+        Err(unknown) => renaming::find(job, row).await?.ok_or(unknown),
     }
 }
 
@@ -170,84 +177,43 @@ pub(crate) async fn decide(
         let (endpoint, watermark) = (primary.endpoint.to_string(), identity.batch.batch);
         return Err(Error::PrimaryReset { endpoint, watermark, seen });
     }
-    let target = match row.watermark {
+    let course = match row.watermark {
         None => match batches.into_iter().next_back() {
             None => {
                 let why = format!("{} has no committed batch of stream {stream:?} yet", upstream.platform);
-                return Ok(Decision::Nothing { why });
+                return Ok(Decision::Nothing { why, notes: Vec::new() });
             }
-            Some(newest) => Target::seed(newest),
+            Some(newest) => Course::seed(job, newest),
         },
         Some(watermark) => {
             check_watermark(primary, row, watermark, &batches)?;
-            let is_behind = batches.is_empty();
-            match Target::increment(watermark, batches, job.tuning.max_rows_per_sync) {
-                Some(target) => target,
-                None => return Ok(Decision::Nothing { why: nothing_newer(primary, watermark, is_behind) }),
+            let course = Course::after(job, upstream, primary, row, watermark, batches).await?;
+            match course {
+                Ok(course) => course,
+                Err(nothing) => return Ok(nothing),
             }
         }
     };
     layout::require_writable(secondary, &job.tables()).await?;
-    let (pairs, tables) = pairs(job, upstream, primary, secondary).await?;
-    if let Some(watermark) = target.from {
-        require_datasets(job, row, watermark, &target)?;
-        require_merge_tables(job, &pairs, watermark)?;
+    let (pairs, tables) = pairs(job, upstream, primary, secondary, &course.datasets).await?;
+    if let Some(watermark) = course.target.from {
+        require_merge_tables(&pairs, watermark)?;
     }
-    draft(job, upstream, primary, secondary, system, metrics, target, pairs, &tables, former)
+    draft(job, upstream, primary, secondary, system, metrics, course, pairs, &tables, former)
         .await
         .map(Decision::Sync)
 }
 
-/// Why there is no increment. A primary without the watermark's batch is a standby: another would have been reset.
-fn nothing_newer(primary: &Session, watermark: PrimaryBatch, is_behind: bool) -> String {
-    if is_behind {
-        return format!("{} is a standby that has not replayed batch {watermark} yet", primary.endpoint);
+/// An increment cannot bring back what a table held that is not there any more.
+fn require_merge_tables(pairs: &[Pair], watermark: PrimaryBatch) -> Result<()> {
+    match pairs.iter().find(|pair| pair.existing.is_none()) {
+        None => Ok(()),
+        Some(pair) => Err(Error::Diverged {
+            table: ident(&pair.names.merge),
+            seen: format!("there is no such table, though the stream holds batch {watermark}"),
+            hooks: Vec::new(),
+        }),
     }
-    format!("batch {watermark} is the newest")
-}
-
-/// The watermark stands for the datasets that the stream had then, and the primary's counts for those it has. One that
-/// came would lack what it held by then; one that went would read as history that is gone.
-fn require_datasets(job: &Job, row: &StreamRow, watermark: PrimaryBatch, target: &Target) -> Result<()> {
-    let held: BTreeSet<String> = row.schema_versions.iter().flat_map(|held| held.keys().cloned()).collect();
-    let gone = job.datasets_unknown(&held);
-    let is_new = |name: &&str| !held.is_empty() && !held.contains(*name);
-    let new = job.stream.datasets.iter().map(|dataset| dataset.name.as_str()).filter(is_new);
-    let counted = job.datasets_unknown(&target.datasets).into_iter().filter(|name| !held.contains(*name));
-    let seen: Vec<_> = gone
-        .into_iter()
-        .map(|name| format!("{name:?} is not in the model any more"))
-        .chain(new.map(|name| format!("{name:?} is new in the model")))
-        .chain(counted.map(|name| {
-            format!(
-                "{name:?}, which is not in the model, was counted by the primary in ({watermark}, {}]",
-                target.to
-            )
-        }))
-        .collect();
-    if seen.is_empty() {
-        return Ok(());
-    }
-    Err(Error::Datasets { stream: job.stream_key(), watermark, seen: seen.join("; ") })
-}
-
-/// An increment cannot bring a dataset that the stream did not have at its watermark: what it held by then would be
-/// missing without a word.
-fn require_merge_tables(job: &Job, pairs: &[Pair], watermark: PrimaryBatch) -> Result<()> {
-    let new: Vec<_> = pairs
-        .iter()
-        .filter(|pair| pair.existing.is_none())
-        .map(|pair| {
-            format!(
-                "  {}: no table on the secondary, though the stream holds batch {watermark}",
-                pair.dataset
-            )
-        })
-        .collect();
-    if new.is_empty() {
-        return Ok(());
-    }
-    Err(Error::Schema { stream: job.stream_key(), differences: new.join("\n") })
 }
 
 /// # Errors
@@ -293,14 +259,15 @@ pub(crate) fn check_watermark(
     Err(Error::PrimaryReset { endpoint, watermark, seen })
 }
 
-/// Pairs every dataset's tables up.
+/// Pairs the tables of datasets up.
 pub(crate) async fn pairs(
     job: &Job,
     upstream: &Upstream,
     primary: &mut Session,
     secondary: &mut Session,
+    datasets: &[&Dataset],
 ) -> Result<(Vec<Pair>, Vec<Table>)> {
-    let (pairs, tables, differences) = matched(job, upstream, primary, secondary).await?;
+    let (pairs, tables, differences) = matched(job, upstream, primary, secondary, datasets).await?;
     if differences.is_empty() {
         return Ok((pairs, tables));
     }
@@ -315,7 +282,9 @@ pub(crate) async fn differences(
     secondary: &mut Session,
     row: &StreamRow,
 ) -> Result<Vec<Difference>> {
-    let (pairs, _, mut differences) = matched(job, upstream, primary, secondary).await?;
+    let all = job.stream.datasets.iter().map(|dataset| dataset.name.clone()).collect();
+    let there = datasets::named(job, &datasets::on_primary(job, upstream, primary, &all).await?);
+    let (pairs, _, mut differences) = matched(job, upstream, primary, secondary, &there).await?;
     if let Some(watermark) = row.watermark {
         // One that the stream never held is not gone.
         let held =
@@ -331,11 +300,12 @@ async fn matched(
     upstream: &Upstream,
     primary: &mut Session,
     secondary: &mut Session,
+    datasets: &[&Dataset],
 ) -> Result<(Vec<Pair>, Vec<Table>, Vec<Difference>)> {
     let store = &job.stream.store;
     let names = |platform: &str| -> Vec<String> {
         let merge_table = |dataset: &Dataset| names::merge_table(platform, store, &dataset.name);
-        job.stream.datasets.iter().map(|dataset| ident(&merge_table(dataset))).collect()
+        datasets.iter().map(|dataset| ident(&merge_table(dataset))).collect()
     };
     let (source_names, target_names) = (names(&upstream.platform), names(&job.platform));
     let (sources, targets) =
@@ -343,9 +313,7 @@ async fn matched(
     let (sources, targets) = (sources?, targets?);
     let types = unseen_types(job, secondary, &sources, &targets).await?;
     let (mut pairs, mut tables, mut differences) = (Vec::new(), Vec::new(), Vec::new());
-    for (((dataset, name), source), target) in
-        job.stream.datasets.iter().zip(source_names).zip(sources).zip(targets)
-    {
+    for (((dataset, name), source), target) in datasets.iter().zip(source_names).zip(sources).zip(targets) {
         let endpoint = || primary.endpoint.to_string();
         let source = source.ok_or_else(|| Error::MissingTable { endpoint: endpoint(), table: name })?;
         let interchange = job.tuning.interchange;
@@ -382,11 +350,12 @@ async fn draft(
     secondary: &mut Session,
     system: String,
     metrics_table: String,
-    target: Target,
+    course: Course<'_>,
     pairs: Vec<Pair>,
     tables: &[Table],
     former: Option<Former<'_>>,
 ) -> Result<Box<Draft>> {
+    let Course { target, left, apart, notes, .. } = course;
     let is_seed = target.from.is_none();
     let mut planned = Vec::new();
     let mut relations = Vec::new();
@@ -433,6 +402,9 @@ async fn draft(
         retries: former.map_or(0, |former| former.flight.retries),
         plans: former.map_or(0, |former| former.flight.plans) + 1,
         shapes: pairs.iter().map(|pair| (pair.dataset.clone(), pair.shape())).collect(),
+        beside: target.beside,
+        apart,
+        left,
     };
     let missing_indexes = tables.iter().flat_map(|table| missing_indexes(table, is_seed)).collect();
     Ok(Box::new(Draft {
@@ -441,6 +413,7 @@ async fn draft(
         chunks: planned,
         remaining: target.remaining,
         bytes_estimated,
+        notes,
         missing_indexes,
     }))
 }

@@ -11,6 +11,7 @@ use sqlx::postgres::PgRow;
 use milestream_core::milestone::PrimaryBatch;
 
 use super::copying::{Plan, counted};
+use super::datasets::{self, Roster};
 use super::ground::Ground;
 use super::job::{Job, Upstream};
 use super::planning;
@@ -39,12 +40,15 @@ pub(crate) async fn check(
     row: &StreamRow,
 ) -> Result<()> {
     let (Some(watermark), Some(identity)) = (row.watermark, &row.identity) else { return Ok(()) };
-    let names = merge_tables(&ground.job);
+    // What came since, or left, is none of the watermark's.
+    let held = Roster::of(&ground.job, row).held;
+    let names = merge_tables(&ground.job, held.iter());
     let moved = merge_files::moved(secondary, &ground.tables, &ground.stream, &names).await?;
     if moved.is_empty() {
         return Ok(());
     }
-    let (pairs, tables) = planning::pairs(&ground.job, upstream, primary, secondary).await?;
+    let held = datasets::named(&ground.job, &held);
+    let (pairs, tables) = planning::pairs(&ground.job, upstream, primary, secondary, &held).await?;
     let relations = pairs.iter().zip(tables);
     let expectation = Expectation {
         system: system(primary).await?,
@@ -70,7 +74,7 @@ pub(crate) async fn check(
 /// # Errors
 /// `Diverged`.
 pub(crate) async fn keep(ground: &Ground, plan: &Plan, secondary: &mut Session) -> Result<()> {
-    let names = merge_tables(&ground.job);
+    let names = merge_tables(&ground.job, plan.pairs.iter().map(|pair| &pair.dataset));
     if !plan.flight.is_seed() {
         let moved = merge_files::moved(secondary, &ground.tables, &ground.stream, &names).await?;
         for pair in plan.pairs.iter().filter(|pair| moved.contains(&pair.dataset)) {
@@ -82,9 +86,9 @@ pub(crate) async fn keep(ground: &Ground, plan: &Plan, secondary: &mut Session) 
     merge_files::note(secondary, &ground.tables, &ground.stream, &names).await
 }
 
-fn merge_tables(job: &Job) -> BTreeMap<String, String> {
+fn merge_tables<'d>(job: &Job, datasets: impl Iterator<Item = &'d String>) -> BTreeMap<String, String> {
     let name = |dataset: &str| SecondaryNames::of(&job.platform, &job.stream.store, dataset).merge;
-    job.stream.datasets.iter().map(|dataset| (dataset.name.clone(), name(&dataset.name))).collect()
+    datasets.map(|dataset| (dataset.clone(), name(dataset))).collect()
 }
 
 async fn system(primary: &mut Session) -> Result<String> {

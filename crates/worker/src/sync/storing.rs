@@ -2,6 +2,7 @@
 
 use milestream_core::milestone::LocalBatch;
 
+use super::datasets;
 use super::ground::Ground;
 use super::planning::Draft;
 use crate::error::{Error, Result};
@@ -45,11 +46,13 @@ pub(crate) async fn store(
             secondary.execute("clearing what the former batch staged", clear).await?;
         }
     }
-    if flight.is_seed() {
+    if flight.is_seed_of_all() {
         // A mirror that is seeded again takes its batch over from its former life.
         batches::take_over(secondary, tables, stream, flight.local).await?;
     }
-    batches::start(secondary, tables, stream, flight.local, &started_state(ground, flight)?).await?;
+    if flight.has_batch(ground.job.holding) {
+        batches::start(secondary, tables, stream, flight.local, &started_state(ground, flight)?).await?;
+    }
     streams::store_flight(secondary, tables, stream, flight, generation).await?;
     chunks::store(secondary, tables, stream, generation, &draft.chunks).await?;
     lease.fence(secondary).await?;
@@ -129,19 +132,23 @@ async fn prepare_staging(
 
 /// The batch's state while it is in flight: the watermark is still the old one.
 fn started_state(ground: &Ground, flight: &Flight) -> Result<String> {
-    BatchState { last_synced_primary_batch: flight.from, ..state(ground, flight, 0) }.to_column()
+    BatchState { last_synced_primary_batch: flight.watermark(), ..state(ground, flight, 0) }.to_column()
 }
 
 /// The batch's state with `rows` landed so far.
 pub(crate) fn state(ground: &Ground, flight: &Flight, rows: u64) -> BatchState {
+    let datasets = datasets::of_flight(&ground.job, flight);
     BatchState {
-        all_datasets: ground.job.stream.datasets.iter().map(|dataset| dataset.name.clone()).collect(),
+        all_datasets: datasets.iter().map(|dataset| dataset.name.clone()).collect(),
         current_dataset_index: 0,
         current_offset: 0,
-        schema_versions: Some(schema::versions(&ground.job.stream)),
-        job_state: JobState { is_seed_batch: Some(flight.is_seed()), remote_batch_id: Some(flight.to) },
+        schema_versions: Some(schema::versions(datasets)),
+        job_state: JobState {
+            is_seed_batch: Some(flight.is_seed_of_all()),
+            remote_batch_id: Some(flight.to),
+        },
         last_synced_primary_batch: Some(flight.to),
-        is_seed_phase: flight.is_seed(),
+        is_seed_phase: flight.is_seed_of_all(),
         seed_offset: if flight.is_seed() { rows } else { 0 },
         seed_chunk_size: ground.job.tuning.seed_chunk_rows,
         ..BatchState::default()

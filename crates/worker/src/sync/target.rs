@@ -10,6 +10,8 @@ use crate::tables::primary_batches::CommittedBatch;
 /// From where to where a sync goes.
 pub(super) struct Target {
     pub(super) from: Option<PrimaryBatch>,
+    /// The watermark, where datasets that came are seeded as of it.
+    pub(super) beside: Option<PrimaryBatch>,
     pub(super) to: PrimaryBatch,
     /// Batches whose identity must hold: X and Y.
     pub(super) batches: Vec<CommittedBatch>,
@@ -25,6 +27,7 @@ impl Target {
     pub(super) fn seed(newest: CommittedBatch) -> Target {
         Target {
             from: None,
+            beside: None,
             to: newest.batch,
             batches: vec![newest],
             recorded: None,
@@ -32,6 +35,12 @@ impl Target {
             rows_recorded: 0,
             remaining: catch_up::Backlog::default(),
         }
+    }
+
+    /// To the watermark itself, for datasets that came since; `None` where the primary does not show its batch.
+    pub(super) fn beside(watermark: PrimaryBatch, batches: &[CommittedBatch]) -> Option<Target> {
+        let batch = batches.iter().find(|batch| batch.batch == watermark)?;
+        Some(Target { beside: Some(watermark), ..Target::seed(batch.clone()) })
     }
 
     /// As far as `rows_max` recorded rows go; `None` where there is nothing newer than the watermark.
@@ -57,6 +66,7 @@ impl Target {
             batches.into_iter().filter(|batch| batch.batch == watermark || batch.batch == to).collect();
         Some(Target {
             from: Some(watermark),
+            beside: None,
             to,
             recorded: opened.zip(closed),
             datasets,

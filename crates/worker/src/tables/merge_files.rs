@@ -34,7 +34,7 @@ pub(crate) async fn moved(
     rows.iter().map(|row| row.field(0)).collect()
 }
 
-/// Notes the files that the merge tables have; part of the transaction that moves the watermark, or of one that has
+/// Notes the files that these merge tables have, beside those of others; part of the transaction that moves the watermark, or of one that has
 /// compared their rows.
 pub(crate) async fn note(
     session: &mut Session,
@@ -43,7 +43,7 @@ pub(crate) async fn note(
     tables: &BTreeMap<String, String>,
 ) -> Result<()> {
     let update = format!(
-        "update {} set merge_files = (select jsonb_object_agg(t.dataset, {FILES}) \
+        "update {} set merge_files = coalesce(merge_files, '{{}}') || (select jsonb_object_agg(t.dataset, {FILES}) \
          from unnest($2::text[], $3::text[]) t(dataset, name)) where stream_key = $1",
         control.sync_stream
     );

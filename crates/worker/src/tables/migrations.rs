@@ -51,6 +51,8 @@ fn versions(tables: &ControlTables) -> Vec<String> {
         format!("alter table {} add column waiting_reason text;", tables.sync_stream),
         // Which files the merge tables had at the watermark.
         format!("alter table {} add column merge_files jsonb;", tables.sync_stream),
+        // Datasets that left the model, and the batch as of which their tables stay.
+        format!("alter table {} add column datasets_left jsonb;", tables.sync_stream),
     ]
 }
 

@@ -1,14 +1,15 @@
 //! `{platform}_sync_stream`: where a stream stands.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use milestream_core::milestone::{BatchRange, LocalBatch, PrimaryBatch};
 
 use super::ControlTables;
 use crate::error::{Error, Result};
+use crate::pair::Holding;
 use crate::postgres::Session;
 use crate::postgres::fields::Fields;
-use crate::postgres::read::{BatchIdentity, Expectation};
+use crate::postgres::read::{BatchIdentity, Expectation, Relation};
 use crate::postgres::sql::assembled;
 
 /// The batch in flight: everything a resume needs, stored before a row moves.
@@ -32,11 +33,36 @@ pub(crate) struct Flight {
     pub(crate) plans: i32,
     /// Columns, types and key of each dataset when the plan was made.
     pub(crate) shapes: BTreeMap<String, String>,
+    /// Of a seed of datasets that came to a stream: its watermark, X, which stays where it is.
+    #[serde(default)]
+    pub(crate) beside: Option<PrimaryBatch>,
+    /// What the primary's batches counted and the increment does not bring; the ledger counts it there.
+    #[serde(default)]
+    pub(crate) apart: Vec<Relation>,
+    /// Datasets of the watermark that the model has no more.
+    #[serde(default)]
+    pub(crate) left: BTreeSet<String>,
 }
 
 impl Flight {
     pub(crate) fn is_seed(&self) -> bool {
         self.from.is_none()
+    }
+
+    /// The watermark that the stream has until the sync is committed.
+    pub(crate) fn watermark(&self) -> Option<PrimaryBatch> {
+        self.from.or(self.beside)
+    }
+
+    /// Whether the whole stream is seeded, so that whatever it was before is no more.
+    pub(crate) fn is_seed_of_all(&self) -> bool {
+        self.is_seed() && self.beside.is_none()
+    }
+
+    /// Whether it has a batch of its own on the secondary: a mirror's batches are the primary's, and that of a watermark
+    /// that stays is committed already.
+    pub(crate) fn has_batch(&self, holding: Holding) -> bool {
+        holding != Holding::Mirror || self.beside.is_none()
     }
 
     /// (X, Y] of an increment.
@@ -101,6 +127,8 @@ pub(crate) struct StreamRow {
     pub(crate) schema_versions: Option<SchemaVersions>,
     /// What readers see while the stream is seeded again.
     pub(crate) reseeding: Option<Reseeding>,
+    /// Datasets that left the model, whose tables stay as of a batch.
+    pub(crate) datasets_left: BTreeMap<String, PrimaryBatch>,
 }
 
 /// Reads a stream's row; a stream that was never touched has the default one.
@@ -110,7 +138,8 @@ pub(crate) async fn load(session: &mut Session, tables: &ControlTables, stream: 
         "select primary_platform, primary_identity::text, last_synced_primary_batch, flight::text, generation, \
          case when lease_expires_at > clock_timestamp() then lease_owner end, \
          date_trunc('second', lease_expires_at)::text, halted_reason, schema_versions::text, lease_token, \
-         (to_jsonb(s) -> 'reseeding')::text, to_jsonb(s) ->> 'waiting_reason' from {} s where stream_key = $1",
+         (to_jsonb(s) -> 'reseeding')::text, to_jsonb(s) ->> 'waiting_reason', \
+         (to_jsonb(s) -> 'datasets_left')::text from {} s where stream_key = $1",
         tables.sync_stream
     );
     let query = sqlx::query(assembled(question)).bind(stream);
@@ -131,6 +160,7 @@ pub(crate) async fn load(session: &mut Session, tables: &ControlTables, stream: 
         // Tables of an older build have no such columns until somebody leads.
         reseeding: parse::<Option<Reseeding>>(tables, row.field(10)?)?.flatten(),
         waiting_reason: row.field(11)?,
+        datasets_left: parse::<Option<_>>(tables, row.field(12)?)?.flatten().unwrap_or_default(),
     })
 }
 
@@ -169,8 +199,8 @@ pub(crate) async fn store_flight(
     session.run("storing the plan", query).await.map(|_| ())
 }
 
-/// Moves the watermark to the flight's batch, notes which datasets of which columns it stands for, and ends the
-/// flight; part of the committing transaction.
+/// Moves the watermark to the flight's batch, notes which datasets of which columns it stands for, and which it left
+/// behind, and ends the flight; part of the committing transaction.
 ///
 /// # Errors
 /// `Invariant` when the watermark is not where the flight began.
@@ -187,9 +217,12 @@ pub(crate) async fn land(
         batch: batch.cloned().ok_or_else(|| Error::invariant("a plan", "it does not know its own batch"))?,
     };
     let identity = json("an identity", &identity)?;
+    let left: BTreeMap<_, _> = flight.left.iter().map(|dataset| (dataset, flight.watermark())).collect();
+    let came: Vec<&str> = versions.keys().map(String::as_str).collect();
     let update = format!(
         "update {} set phase = 'idle', flight = null, last_synced_primary_batch = $2, primary_identity = $3::jsonb, \
-         schema_versions = $5::jsonb, reseeding = null, halted_reason = null, updated_at = now() \
+         schema_versions = case when $6 then coalesce(schema_versions, '{{}}') else '{{}}' end || $5::jsonb, \
+         datasets_left = nullif((coalesce(datasets_left, '{{}}') || $7::jsonb) - $8::text[], '{{}}'), reseeding = null, halted_reason = null, updated_at = now() \
          where stream_key = $1 and last_synced_primary_batch is not distinct from $4",
         tables.sync_stream
     );
@@ -197,8 +230,11 @@ pub(crate) async fn land(
         .bind(stream)
         .bind(flight.to.0)
         .bind(identity)
-        .bind(flight.from.map(|from| from.0))
-        .bind(json("schema versions", versions)?);
+        .bind(flight.watermark().map(|watermark| watermark.0))
+        .bind(json("schema versions", versions)?)
+        .bind(flight.beside.is_some())
+        .bind(json("datasets that left", &left)?)
+        .bind(came);
     match session.run("moving the watermark", query).await? {
         1 => Ok(()),
         _ => Err(Error::invariant(
@@ -216,6 +252,21 @@ pub(crate) async fn count_retry(session: &mut Session, tables: &ControlTables, s
         tables.sync_stream
     );
     session.run("counting a retry", sqlx::query(assembled(update)).bind(stream)).await.map(|_| ())
+}
+
+/// Gives the stream's primary another name, under which it goes on.
+pub(crate) async fn rename_primary(
+    session: &mut Session,
+    tables: &ControlTables,
+    stream: &str,
+    name: &str,
+) -> Result<()> {
+    let update = format!(
+        "update {} set primary_platform = $2, updated_at = now() where stream_key = $1",
+        tables.sync_stream
+    );
+    let query = sqlx::query(assembled(update)).bind(stream).bind(name);
+    session.run("renaming the primary", query).await.map(|_| ())
 }
 
 /// Forgets how often a seed was planned, once it has been given up: taken up again it may be planned anew as often.

@@ -29,7 +29,7 @@ pub(super) enum Next {
     /// Seed, or follow by an increment.
     Sync(Box<NextSync>),
     /// The primary has nothing that the secondary lacks.
-    Nothing { primary: String, why: String },
+    Nothing { primary: String, why: String, notes: Vec<String> },
     /// Read the source.
     Ingest { source: String, batch: LocalBatch, runs_again: bool },
     /// Halt before anything is written: the tables do not go together.
@@ -80,4 +80,8 @@ pub(super) struct NextSync {
     pub(super) missing_indexes: Vec<String>,
     /// Triggers and rules of the secondary's tables, each with its table.
     pub(super) hooks: Vec<String>,
+    /// Of a seed of datasets that came to a stream, which they are.
+    pub(super) datasets: Vec<String>,
+    /// What there is to say of datasets that are left out.
+    pub(super) notes: Vec<String>,
 }

@@ -176,7 +176,7 @@ async fn decided(
 ) -> Result<Next> {
     let platform = upstream.platform.clone();
     match planning::decide(job, upstream, primary, secondary, row, None).await {
-        Ok(Decision::Nothing { why }) => Ok(Next::Nothing { primary: platform, why }),
+        Ok(Decision::Nothing { why, notes }) => Ok(Next::Nothing { primary: platform, why, notes }),
         Ok(Decision::Sync(draft)) => Ok(Next::Sync(Box::new(of_draft(&draft)))),
         Err(error) => Err(error),
     }
@@ -199,6 +199,11 @@ fn of_flight(flight: &Flight) -> NextSync {
         rows_remaining: 0,
         missing_indexes: Vec::new(),
         hooks: Vec::new(),
+        datasets: match flight.beside {
+            Some(_) => flight.shapes.keys().cloned().collect(),
+            None => Vec::new(),
+        },
+        notes: Vec::new(),
     }
 }
 
@@ -211,6 +216,7 @@ fn of_draft(draft: &Draft) -> NextSync {
         rows_remaining: draft.remaining.rows_recorded,
         missing_indexes: draft.missing_indexes.clone(),
         hooks: draft.pairs.iter().flat_map(hooks).collect(),
+        notes: draft.notes.clone(),
         ..of_flight(&draft.flight)
     }
 }

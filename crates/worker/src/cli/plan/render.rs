@@ -15,7 +15,9 @@ pub(in crate::cli) fn text(plans: &[StreamPlan]) -> String {
 fn paragraph(plan: &StreamPlan) -> String {
     let (headline, facts) = match &plan.next {
         Next::Sync(sync) => (headline(sync), facts(sync)),
-        Next::Nothing { primary, why } => (format!("nothing to do, following {primary}: {why}"), Vec::new()),
+        Next::Nothing { primary, why, notes } => {
+            (format!("nothing to do, following {primary}: {why}"), notes.clone())
+        }
         Next::Ingest { source, batch, runs_again } => {
             let again = if *runs_again { ", which was begun and not committed" } else { "" };
             (format!("ingest {source} as batch {batch}{again}"), Vec::new())
@@ -43,7 +45,15 @@ fn paragraph(plan: &StreamPlan) -> String {
 fn headline(sync: &NextSync) -> String {
     let verb = if sync.resumes { "go on with" } else { "make" };
     match sync.from {
-        None => format!("{verb} a seed from {} as of batch {}", sync.primary, sync.to),
+        None if sync.datasets.is_empty() => {
+            format!("{verb} a seed from {} as of batch {}", sync.primary, sync.to)
+        }
+        None => format!(
+            "{verb} a seed of {} from {} as of batch {}, which the others hold",
+            sync.datasets.join(", "),
+            sync.primary,
+            sync.to
+        ),
         Some(from) => format!("{verb} an increment from {}, batch {from} to {}", sync.primary, sync.to),
     }
 }
@@ -70,6 +80,7 @@ fn facts(sync: &NextSync) -> Vec<String> {
             figures::counted(sync.rows_remaining, "row")
         ));
     }
+    facts.extend(sync.notes.iter().cloned());
     facts.extend(sync.missing_indexes.iter().map(|statement| format!("missing index {statement}")));
     facts.extend(
         sync.hooks.iter().map(|hook| {
@@ -127,6 +138,8 @@ mod tests {
                 "create index on \"public\".\"hub_flights_flights_merge\" (ds_surf_batch_out);".into(),
             ],
             hooks: Vec::new(),
+            datasets: Vec::new(),
+            notes: Vec::new(),
         }
     }
 
@@ -156,6 +169,7 @@ mod tests {
             bytes_estimated: None,
             ..seed()
         };
+        let came = NextSync { datasets: vec!["airlines".into()], missing_indexes: Vec::new(), ..seed() };
         let difference = Difference {
             dataset: "flights".into(),
             column: "dep_delay".into(),
@@ -180,7 +194,15 @@ mod tests {
             plan("Archive", Next::Sync(Box::new(seed()))),
             plan("Archive", Next::Sync(Box::new(resumed))),
             plan("Edge", Next::Sync(Box::new(increment))),
-            plan("Edge", Next::Nothing { primary: "Hub".into(), why: "batch 7 is the newest".into() }),
+            plan("Edge", Next::Sync(Box::new(came))),
+            plan(
+                "Edge",
+                Next::Nothing {
+                    primary: "Hub".into(),
+                    why: "batch 7 is the newest".into(),
+                    notes: vec!["dataset \"staff\" is new in the model".into()],
+                },
+            ),
             plan("Edge", Next::Differences { primary: "Hub".into(), differences: vec![difference] }),
             plan("Far", Next::Fail(unreachable)),
         ]

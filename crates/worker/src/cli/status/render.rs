@@ -114,7 +114,8 @@ fn stream_notes(standing: &Standing) -> Vec<String> {
                 format!("is seeded again: readers still see batch {batch}, until the seed is committed")
             });
             let stands = standstill(secondary.halted.as_ref(), secondary.waiting.as_ref());
-            [reseeding, in_flight, lease, stands].into_iter().flatten().chain(primary).collect()
+            let notes = [reseeding, in_flight, lease, stands].into_iter().flatten();
+            notes.chain(dataset_notes(secondary)).chain(primary).collect()
         }
         Standing::Primary(primary) => {
             let stands = standstill(primary.halted.as_ref(), primary.waiting.as_ref());
@@ -135,6 +136,15 @@ fn standstill(halted: Option<&String>, waiting: Option<&String>) -> Option<Strin
         (None, Some(reason)) => Some(format!("the next sync goes on by itself; the last one {reason}")),
         (None, None) => None,
     }
+}
+
+fn dataset_notes(secondary: &Secondary) -> Vec<String> {
+    let left = secondary.datasets_left.iter().map(|(dataset, batch)| {
+        format!("dataset {dataset} is not in the model any more: its table stays as of batch {batch}")
+    });
+    let new = secondary.datasets_new.iter();
+    let new = new.map(|dataset| format!("dataset {dataset} is new in the model: the next sync seeds it"));
+    left.chain(new).collect()
 }
 
 fn in_flight_note(in_flight: &InFlight) -> String {
@@ -168,6 +178,8 @@ fn lease_note(lease: &Lease) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
     use milestream_core::milestone::{LocalBatch, PrimaryBatch};
 
     use super::super::standing::{LastBatch, LastSync};
@@ -179,6 +191,8 @@ mod tests {
             primary: Some("Hub".into()),
             watermark: Some(PrimaryBatch(12)),
             readers_batch: None,
+            datasets_left: BTreeMap::new(),
+            datasets_new: BTreeSet::new(),
             lag: Lag::Behind { batches: 0, seconds: Some(0.0) },
             in_flight: None,
             last_sync: Some(LastSync {
@@ -245,6 +259,8 @@ mod tests {
             phase: Phase::New,
             watermark: None,
             readers_batch: Some(PrimaryBatch(9)),
+            datasets_left: BTreeMap::from([("airlines".into(), PrimaryBatch(4))]),
+            datasets_new: BTreeSet::from(["planes".into()]),
             lag: Lag::Behind { batches: 12, seconds: Some(40.0) },
             ..secondary()
         };

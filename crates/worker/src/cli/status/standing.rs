@@ -1,5 +1,7 @@
 //! Where a stream stands: the facts that `status` shows, as text or as JSON.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use milestream_core::milestone::{LocalBatch, PrimaryBatch};
 use serde::Serialize;
 
@@ -58,6 +60,10 @@ pub(super) struct Secondary {
     pub(super) watermark: Option<PrimaryBatch>,
     /// The batch whose state readers still see while the stream is seeded again.
     pub(super) readers_batch: Option<PrimaryBatch>,
+    /// Datasets that left the model, whose tables stay as of a batch.
+    pub(super) datasets_left: BTreeMap<String, PrimaryBatch>,
+    /// Datasets of the model that the stream does not hold yet.
+    pub(super) datasets_new: BTreeSet<String>,
     pub(super) lag: Lag,
     pub(super) in_flight: Option<InFlight>,
     pub(super) last_sync: Option<LastSync>,

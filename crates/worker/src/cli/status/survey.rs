@@ -1,5 +1,7 @@
 //! Asks the databases where a stream stands. Reads only; what cannot be asked is said, and stops nothing else.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use milestream_core::milestone::PrimaryBatch;
 
 use super::standing::{
@@ -15,6 +17,7 @@ use crate::ingest::IngestJob;
 use crate::postgres::Session;
 use crate::postgres::read::metrics_table;
 use crate::postgres::session::Patience;
+use crate::sync::datasets::Roster;
 use crate::sync::{Job, Upstream, planning};
 use crate::tables::batches::NewestBatch;
 use crate::tables::history::LastSync as HistoryRow;
@@ -86,11 +89,14 @@ impl Follower<'_> {
     fn with(self, lag: Lag) -> Secondary {
         let Follower { job, row, in_flight, last_sync } = self;
         let settled = planning::settled_upstream(job, &row).ok().flatten();
+        let roster = Roster::of(job, &row);
         Secondary {
             phase: phase(&row),
             primary: settled.map(|upstream| upstream.platform.clone()).or(row.primary.clone()),
             watermark: row.watermark,
             readers_batch: row.reseeding.as_ref().map(|reseeding| reseeding.readers_batch),
+            datasets_left: left(&row, &roster),
+            datasets_new: if row.watermark.is_some() { roster.came } else { BTreeSet::new() },
             lag,
             in_flight,
             last_sync,
@@ -131,6 +137,12 @@ async fn follower<'a>(session: &mut Session, job: &'a Job) -> Result<Follower<'a
         }
     }
     Ok(Follower { job, row, in_flight, last_sync })
+}
+
+/// Datasets that left, those included that the next sync leaves behind.
+fn left(row: &StreamRow, roster: &Roster) -> BTreeMap<String, PrimaryBatch> {
+    let now = roster.left.iter().filter_map(|dataset| Some((dataset.clone(), row.watermark?)));
+    row.datasets_left.clone().into_iter().chain(now).collect()
 }
 
 fn phase(row: &StreamRow) -> Phase {
