@@ -1,6 +1,6 @@
 //! A primary whose forensic tables are written as DataSurface writes them, judged by the oracle.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -251,6 +251,7 @@ impl World {
                 self.endpoint(&format!("secondary {platform}"), &self.setting.secondary_database),
             ),
             staging_batches_to_keep: Some(3),
+            platforms: BTreeSet::new(),
             tuning: self.tuning.clone(),
         }
     }

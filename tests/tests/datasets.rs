@@ -348,3 +348,53 @@ async fn another_primary_is_not_taken_for_a_renamed_one() {
     assert!(error.to_string().contains("follows primary \"Hub\""), "{error}");
     world.assert_holds(&job, 2).await;
 }
+
+/// A secondary that was called `Old` when it was synced, and is called `Edge` in the model now.
+async fn renamed_secondary() -> (World, Job, Configuration) {
+    let mut world = two_datasets().await;
+    world.sync(&world.job("Old", Holding::LiveOnly)).await.unwrap();
+    // Another platform of the model, with the same stream in the same database.
+    world.sync(&world.job("Archive", Holding::Mirror)).await.unwrap();
+    world.commit([updates("people", 0..9, "once"), deletes("staff", 0..9)].concat()).await;
+    let configuration = Configuration::of(&world, "");
+    let job = world.job("Edge", Holding::LiveOnly);
+    (world, job, configuration)
+}
+
+const SYNC: [&str; 6] = ["sync", "--platform", "Edge", "--store", STORE, "--until-caught-up"];
+
+#[tokio::test]
+async fn a_secondary_that_is_renamed_goes_on_without_a_seed_once_its_tables_are() {
+    let (world, job, configuration) = renamed_secondary().await;
+    let plan = Process::run(BINARY, configuration.path(), &["plan", "--platform", "Edge", "--store", STORE]);
+    assert!(plan.stdout.contains("holds stream \"Store1\" as of batch 2"), "{plan:?}");
+    let ended = Process::run(BINARY, configuration.path(), &SYNC);
+    assert_eq!(ended.status.code(), Some(2), "{ended:?}");
+    assert_eq!(world.stream_state(&job, "phase").await, None, "nothing was made yet");
+    let advice = ended.stderr.split_once("without a seed: ").expect("statements").1;
+    let statements = advice.split_once("; to seed it").expect("statements").0;
+    assert!(
+        !statements.contains("archive_") && statements.contains("\"edge_store1_staff_merge\""),
+        "{statements}"
+    );
+    world.execute("secondary", statements).await;
+    let ended = Process::run(BINARY, configuration.path(), &SYNC);
+    assert!(ended.status.success(), "{ended:?}");
+    world.assert_holds(&job, 3).await;
+    let kinds = world.history(&job, "kind").await;
+    assert_eq!(kinds, [rows(&[Some("seed")]), rows(&[Some("increment")])]);
+}
+
+#[tokio::test]
+async fn a_secondary_beside_tables_of_a_former_name_is_seeded_when_that_is_asked_for() {
+    let (world, job, configuration) = renamed_secondary().await;
+    let ended = Process::run(BINARY, configuration.path(), &SYNC);
+    let command =
+        ended.stderr.split('`').find(|part| part.starts_with("milestream reset")).expect("a command");
+    let words: Vec<_> = command.split(' ').skip(1).collect();
+    let reset = Process::run(BINARY, configuration.path(), &words);
+    assert!(reset.status.success(), "{reset:?}");
+    let ended = Process::run(BINARY, configuration.path(), &SYNC);
+    assert!(ended.status.success(), "{ended:?}");
+    world.assert_holds(&job, 3).await;
+}

@@ -1,5 +1,6 @@
 //! The worker as its users start it: the real binary with a configuration directory.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -121,6 +122,7 @@ impl Secondary {
             primary_choice: PrimaryChoice::First,
             secondary: Arc::new(endpoint_of("secondary", self.target, TARGET)),
             staging_batches_to_keep: None,
+            platforms: BTreeSet::new(),
             tuning: Tuning::default(),
         }
     }

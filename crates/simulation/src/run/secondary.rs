@@ -1,5 +1,6 @@
 //! A secondary as it is played: its streams, what each must hold, and the comparison with what it does hold.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -259,6 +260,7 @@ fn follower(
         primary_choice: PrimaryChoice::First,
         secondary: place.endpoint("secondary"),
         staging_batches_to_keep: Some(STAGING_KEPT),
+        platforms: BTreeSet::new(),
         tuning: Tuning {
             parallelism: plan.parallelism,
             seed_chunk_rows: plan.chunk_rows,

@@ -158,6 +158,7 @@ impl Configuration {
                     primary_choice: resolved.settings.primary_choice,
                     secondary: reach.endpoint(format!("secondary {platform}"), &places.merge)?,
                     staging_batches_to_keep,
+                    platforms: self.platform_names().into_iter().map(str::to_owned).collect(),
                     platform,
                     stream,
                     tuning,

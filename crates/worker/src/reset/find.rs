@@ -15,7 +15,7 @@ use crate::statements::reset as statements;
 use crate::sync::ground::{Charge, Ground};
 use crate::tables::migrations;
 use crate::tables::resets::{self, Books};
-use crate::tables::streams::{self, Reseeding, StreamRow};
+use crate::tables::streams::{self, Flight, Reseeding, StreamRow};
 
 /// What there is to do for a stream.
 ///
@@ -90,7 +90,10 @@ impl<J: Charge> Finding<'_, J> {
         }
         let mut batches = BTreeSet::from([open.batch.0]);
         batches.extend(self.books.open.iter().map(|(batch, _)| batch.0));
-        for batch in batches.into_iter().map(LocalBatch).filter(|batch| Some(*batch) > self.books.committed) {
+        // A mirror that is seeded as of an earlier batch has taken that one over; beside a watermark it has none of its own.
+        let takes_over = self.row.flight.as_ref().is_some_and(Flight::is_seed_of_all);
+        let is_open = |batch: &LocalBatch| takes_over || Some(*batch) > self.books.committed;
+        for batch in batches.into_iter().map(LocalBatch).filter(is_open) {
             let sql = resets::forget_batch(tables, stream, batch);
             self.found.add(format!("forgets batch {batch}"), sql, Rows::None);
         }
@@ -128,7 +131,9 @@ impl<J: Charge> Finding<'_, J> {
             let what = format!("drops what has landed of {dataset}");
             self.found.add(what, statements::drop_landing(names), Rows::Recorded(rows));
         }
-        if is_there(session, &names.staging).await? {
+        // A seed stages nothing, and what is there under its batch is of another life.
+        let stages = self.row.flight.as_ref().is_none_or(|flight| !flight.is_seed());
+        if stages && is_there(session, &names.staging).await? {
             let rows = Rows::Counted(statements::count_staged(names, batch));
             let what = format!("clears what was staged of {dataset}");
             self.found.add(what, statements::clear_staged(names, batch), rows);

@@ -22,6 +22,7 @@ use crate::sync::helpers;
 use crate::sync::leading::Leadership;
 use crate::sync::peers::Peer;
 use crate::tables::lease::Lease;
+use crate::tables::migrations;
 
 /// What is asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -71,6 +72,9 @@ async fn carry_out<J: Charge>(ground: &Ground<J>, order: Order) -> Result<Reset>
     }
     session.close().await;
     if order.dry_run || found.is_nothing() {
+        if order.reseed && !order.dry_run {
+            begin_anew(ground).await?;
+        }
         return Ok(found.into_reset());
     }
     let mut leadership = Leadership::begin(ground).await?;
@@ -80,6 +84,17 @@ async fn carry_out<J: Charge>(ground: &Ground<J>, order: Order) -> Result<Reset>
     };
     leadership.end(ground, &done).await;
     done
+}
+
+/// A stream that holds nothing is seeded as it is. Whoever asks for that has seen that there are tables of a former name,
+/// and wants a platform beside them.
+async fn begin_anew<J: Charge>(ground: &Ground<J>) -> Result<()> {
+    let job = &ground.job;
+    let patience = job.tuning().writing_patience();
+    let mut session = Session::connect(job.store(), &ground.session_name("reset"), patience).await?;
+    migrations::migrate(&mut session, &ground.tables).await?;
+    session.close().await;
+    Ok(())
 }
 
 /// Throws the open batch away under a lease that the caller holds.

@@ -1,5 +1,6 @@
 //! What every part of a running sync needs at hand.
 
+use std::future::Future;
 use std::sync::Arc;
 
 use milestream_core::stream::Stream;
@@ -27,6 +28,13 @@ pub(crate) trait Charge: Send + Sync + 'static {
     fn stream(&self) -> &Stream;
     /// What the platform keeps of a primary that it follows; `None` where it follows none.
     fn keeps(&self) -> Option<Holding>;
+    /// Refuses to begin a platform anew whose tables are there under a former name.
+    ///
+    /// # Errors
+    /// `Setup` with the statements that rename them.
+    fn require_no_former(&self, _store: &mut Session) -> impl Future<Output = Result<()>> + Send {
+        std::future::ready(Ok(()))
+    }
     /// That platform's merge store.
     fn store(&self) -> &Arc<Endpoint>;
     /// The databases that may be read; one of them is.

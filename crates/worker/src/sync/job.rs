@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use milestream_core::stream::Stream;
 
+use super::former;
 use super::ground::Charge;
 use crate::StreamName;
 use crate::error::{Error, Result};
 use crate::pair::{Holding, SecondaryNames};
-use crate::postgres::Endpoint;
 use crate::postgres::session::Patience;
 use crate::postgres::sql::ident;
+use crate::postgres::{Endpoint, Session};
 use crate::rights::Needs;
 use crate::tables::ControlTables;
 
@@ -33,6 +34,9 @@ pub struct Job {
     pub secondary: Arc<Endpoint>,
     /// Batches whose staged rows are kept; `None` keeps all.
     pub staging_batches_to_keep: Option<u32>,
+    /// Names of all platforms of the model, as far as they are known: tables of another may be those of this one, before
+    /// it was renamed.
+    pub platforms: BTreeSet<String>,
     /// Bounds and policies.
     pub tuning: Tuning,
 }
@@ -225,6 +229,10 @@ impl Charge for Job {
 
     fn keeps(&self) -> Option<Holding> {
         Some(self.holding)
+    }
+
+    async fn require_no_former(&self, store: &mut Session) -> Result<()> {
+        former::require_none(self, store).await
     }
 
     fn store(&self) -> &Arc<Endpoint> {

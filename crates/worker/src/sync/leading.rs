@@ -10,7 +10,7 @@ use super::ground::{Charge, Ground};
 use crate::error::{Error, Result};
 use crate::postgres::Session;
 use crate::tables::lease::{Claim, Lease};
-use crate::tables::migrations::migrate;
+use crate::tables::migrations::{are_current, migrate};
 
 /// A lease that is held and renewed, with the leader's own session.
 pub(crate) struct Leadership {
@@ -33,7 +33,10 @@ impl Leadership {
         let mut session = Session::connect(job.store(), &name, job.tuning().writing_patience()).await?;
         ground.peer.answered(job.store());
         ground.waits.note(&session);
-        migrate(&mut session, &ground.tables).await?;
+        if !are_current(&mut session, &ground.tables).await? {
+            job.require_no_former(&mut session).await?;
+            migrate(&mut session, &ground.tables).await?;
+        }
         let claim = Claim {
             stream: ground.stream.clone(),
             owner: ground.worker.clone(),

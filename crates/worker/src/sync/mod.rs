@@ -5,6 +5,7 @@ pub(crate) mod copying;
 mod course;
 pub(crate) mod datasets;
 mod doubles;
+pub(crate) mod former;
 mod gathering;
 pub(crate) mod ground;
 pub(crate) mod helpers;

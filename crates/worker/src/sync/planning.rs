@@ -9,7 +9,7 @@ use milestream_core::names;
 use milestream_core::stream::Dataset;
 
 use super::course::Course;
-use super::datasets;
+use super::datasets::{self, Roster};
 use super::incrementing::Increment;
 use super::job::{IncrementStrategy, Job, PrimaryChoice, Upstream};
 use super::target::Target;
@@ -282,8 +282,14 @@ pub(crate) async fn differences(
     secondary: &mut Session,
     row: &StreamRow,
 ) -> Result<Vec<Difference>> {
-    let all = job.stream.datasets.iter().map(|dataset| dataset.name.clone()).collect();
-    let there = datasets::named(job, &datasets::on_primary(job, upstream, primary, &all).await?);
+    let mut followed = Roster::of(job, row).held;
+    match row.watermark {
+        Some(_) => {
+            followed.extend(datasets::on_primary(job, upstream, primary, &Roster::of(job, row).came).await?)
+        }
+        None => followed.extend(job.stream.datasets.iter().map(|dataset| dataset.name.clone())),
+    }
+    let there = datasets::named(job, &followed);
     let (pairs, _, mut differences) = matched(job, upstream, primary, secondary, &there).await?;
     if let Some(watermark) = row.watermark {
         // One that the stream never held is not gone.

@@ -131,7 +131,10 @@ async fn row<J: Charge>(store: &mut Session, job: &J) -> Result<StreamRow> {
     let (tables, stream) = (ControlTables::of(job.platform()), job.stream().key());
     match migrations::are_there(store, &tables).await? {
         true => streams::load(store, &tables, &stream).await,
-        false => Ok(StreamRow::default()),
+        false => {
+            job.require_no_former(store).await?;
+            Ok(StreamRow::default())
+        }
     }
 }
 

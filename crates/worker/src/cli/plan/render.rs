@@ -216,7 +216,7 @@ mod tests {
     #[test]
     fn what_would_halt_or_fail_shows_in_the_exit_code() {
         let codes: Vec<_> = all_kinds().iter().map(StreamPlan::exit_code).collect();
-        assert_eq!(codes, [0, 0, 0, 0, 0, 1, 4]);
+        assert_eq!(codes, [0, 0, 0, 0, 0, 0, 1, 4]);
     }
 
     #[test]
