@@ -137,11 +137,17 @@ pub enum Sometimes {
     BatchBetweenChunks,
     /// A stream of several datasets moved.
     SeveralDatasets,
+    /// Types of one name that are two were refused.
+    RefusedOtherTypes,
+    /// A hand at a secondary's table was noticed.
+    FoundAHand,
+    /// An ingestion halted at a merge table that a hand had emptied.
+    FoundAnEmptiedPrimary,
 }
 
 impl Sometimes {
     /// All of them.
-    pub const ALL: [Sometimes; 9] = [
+    pub const ALL: [Sometimes; 12] = [
         Sometimes::ResumedASeed,
         Sometimes::ResumedAnIncrement,
         Sometimes::SweepFoundARow,
@@ -151,6 +157,9 @@ impl Sometimes {
         Sometimes::RetrySucceeded,
         Sometimes::BatchBetweenChunks,
         Sometimes::SeveralDatasets,
+        Sometimes::RefusedOtherTypes,
+        Sometimes::FoundAHand,
+        Sometimes::FoundAnEmptiedPrimary,
     ];
 
     /// As a person reads it.
@@ -165,6 +174,9 @@ impl Sometimes {
             Sometimes::RetrySucceeded => "retry succeeded",
             Sometimes::BatchBetweenChunks => "batch between two chunks",
             Sometimes::SeveralDatasets => "several datasets in one stream",
+            Sometimes::RefusedOtherTypes => "types that differ refused",
+            Sometimes::FoundAHand => "hand at a secondary noticed",
+            Sometimes::FoundAnEmptiedPrimary => "emptied primary noticed",
         }
     }
 }

@@ -11,6 +11,7 @@ use super::{Trouble, WORKER};
 use crate::campaign::Ground;
 use crate::fault::FaultKind;
 use crate::plan::generate::Options;
+use crate::plan::habits::Habit;
 use crate::run::{Hall, WorkerBinary, can_fill_disks};
 
 /// Where servers come from.
@@ -61,12 +62,14 @@ impl GroundArguments {
                 "disk-full is left out: it needs servers of this machine and the right to mount a small tmpfs (root)"
             );
         }
+        // A standby streams from a server of this machine.
+        let without_habits = (!is_local).then_some(Habit::TwoServers).into_iter().collect();
         let hall = Arc::new(Hall::new(backends));
         eprintln!("servers: {}", hall.describe());
         let program = std::env::current_exe()?;
         let worker = WorkerBinary { program, arguments: vec![WORKER.to_owned()] };
         let ground = Ground { hall, worker, side_by_side: self.jobs };
-        Ok((ground, Options { without, ..Options::default() }))
+        Ok((ground, Options { without, without_habits, ..Options::default() }))
     }
 
     async fn backends(&self) -> Result<Vec<Backend>, Trouble> {

@@ -3,8 +3,10 @@
 use clap::Args;
 
 use super::Trouble;
+use super::run::habit;
 use crate::fault::{FaultKind, Phase};
 use crate::plan::generate::{self, Options};
+use crate::plan::habits::Habit;
 use crate::plan::{Plan, tour};
 
 /// Arguments of `plan`.
@@ -13,6 +15,9 @@ pub(super) struct Arguments {
     /// The random plan of this seed.
     #[arg(long, value_name = "N", required_unless_present = "fault", conflicts_with = "fault")]
     seed: Option<u64>,
+    /// Habits of people that the random plan has in any case.
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',', value_parser = habit, requires = "seed")]
+    habits: Vec<Habit>,
     /// The plan that the tour has for this fault…
     #[arg(long, value_name = "KIND", requires = "phase")]
     fault: Option<String>,
@@ -28,7 +33,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<u8, Trouble> {
 
 fn plan(arguments: &Arguments) -> Result<Plan, Trouble> {
     if let Some(seed) = arguments.seed {
-        return Ok(generate::plan(seed, &Options::default()));
+        let habits = arguments.habits.iter().copied().collect();
+        return Ok(generate::plan(seed, &Options { habits, ..Options::default() }));
     }
     let (fault, phase) =
         (arguments.fault.clone().unwrap_or_default(), arguments.phase.clone().unwrap_or_default());

@@ -12,6 +12,7 @@ use super::screen::Screen;
 use crate::campaign::{self, Bounds, Campaign, Failed, Ground, Item};
 use crate::coverage::Unreachable;
 use crate::plan::generate::Options;
+use crate::plan::habits::Habit;
 use crate::report::{self, Case, Report, Smaller};
 use crate::shrink::shrink;
 
@@ -44,6 +45,9 @@ pub(super) struct Arguments {
     /// Play random histories without faults.
     #[arg(long)]
     pub(super) no_faults: bool,
+    /// Give every random history this habit of people, as in settings or types; more with commas.
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',', value_parser = habit)]
+    pub(super) habits: Vec<Habit>,
     /// Neither play kept plans nor keep those that fail.
     #[arg(long)]
     pub(super) no_regressions: bool,
@@ -62,7 +66,9 @@ pub(super) struct Arguments {
 
 pub(super) async fn run(arguments: Arguments) -> Result<u8, Trouble> {
     let (ground, options) = arguments.ground.ground().await?;
-    let options = Options { secondaries_max: arguments.secondaries, faults: !arguments.no_faults, ..options };
+    let habits = arguments.habits.iter().copied().collect();
+    let (secondaries_max, faults) = (arguments.secondaries, !arguments.no_faults);
+    let options = Options { secondaries_max, faults, habits, ..options };
     let seed = arguments.seed.unwrap_or_else(drawn);
     eprintln!("seed {seed}: the same histories again with --seed {seed}");
     let unreachable = Unreachable::known()?;
@@ -156,6 +162,12 @@ pub(super) fn drawn() -> u64 {
     use std::hash::{BuildHasher, RandomState};
     // Six digits can be typed again.
     RandomState::new().hash_one(std::process::id()) % 1_000_000
+}
+
+/// A habit by its name.
+pub(super) fn habit(text: &str) -> Result<Habit, String> {
+    let known = || format!("{text:?} is no habit; there are {}", Habit::ALL.map(Habit::name).join(", "));
+    Habit::ALL.into_iter().find(|habit| habit.name() == text).ok_or_else(known)
 }
 
 /// `90s`, `10m`, `8h`.

@@ -6,7 +6,9 @@ use proptest::prelude::*;
 use proptest::strategy::{NewTree, Strategy as Generator};
 use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
 
+use super::habits::Habit;
 use super::names::{COLUMNS, DATASETS, STORES};
+use super::premises::Premises;
 use super::values::{KEY_KINDS, KINDS, Kind};
 use super::{
     Act, Change, ColumnPlan, Cue, DatasetPlan, Keeps, Plan, PlanTree, PrimaryPlan, SecondaryPlan, Strategy,
@@ -23,11 +25,21 @@ pub struct Options {
     pub faults: bool,
     /// Kinds of faults that cannot happen on this machine.
     pub without: BTreeSet<FaultKind>,
+    /// Habits of people that every history has; the others are drawn.
+    pub habits: BTreeSet<Habit>,
+    /// Habits that nobody can have on this machine.
+    pub without_habits: BTreeSet<Habit>,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { secondaries_max: 4, faults: true, without: BTreeSet::new() }
+        Options {
+            secondaries_max: 4,
+            faults: true,
+            without: BTreeSet::new(),
+            habits: BTreeSet::new(),
+            without_habits: BTreeSet::new(),
+        }
     }
 }
 
@@ -100,6 +112,7 @@ impl Author<'_> {
             note: String::new(),
             store: self.pick(&STORES).to_owned(),
             together: datasets.len() > 1 && self.chance(70),
+            late_column_has_default: false,
             datasets,
             primaries,
             secondaries,
@@ -130,6 +143,7 @@ impl Author<'_> {
         for at in (0..plan.secondaries.len()).filter(|at| disturbed != Some(*at)) {
             plan.secondaries[at].chunks_together = self.chance(30);
         }
+        self.take_up_habits(&mut plan);
         plan
     }
 
@@ -147,10 +161,7 @@ impl Author<'_> {
         let texts = target.columns.iter().position(|column| column.kind == Kind::Text);
         let text = texts.unwrap_or(target.columns.len());
         if texts.is_none() {
-            let named =
-                |name: &str| target.key.iter().chain(&target.columns).any(|column| column.name == name);
-            let name = COLUMNS.into_iter().find(|name| !named(name)).unwrap_or("wide");
-            target.columns.push(ColumnPlan { name: name.to_owned(), kind: Kind::Text });
+            target.columns.push(ColumnPlan { name: free_name(target).to_owned(), kind: Kind::Text });
         }
         for change in plan.history.iter_mut().flat_map(|batch| &mut batch.changes) {
             let Change::Put { dataset: of, columns, .. } = change else { continue };
@@ -234,7 +245,13 @@ impl Author<'_> {
     fn primaries(&mut self, writer_is_worker: bool) -> Vec<PrimaryPlan> {
         let count = self.weighted(&[(6, 1), (1, 2)]);
         let writer = if writer_is_worker { Writer::Worker } else { Writer::Tables };
-        PRIMARIES[..count].iter().map(|name| PrimaryPlan { name: (*name).to_owned(), writer }).collect()
+        let primary = |name: &&str| PrimaryPlan {
+            name: (*name).to_owned(),
+            writer,
+            has_standby: false,
+            premises: Premises::default(),
+        };
+        PRIMARIES[..count].iter().map(primary).collect()
     }
 
     fn secondaries(&mut self, primaries: usize) -> Vec<SecondaryPlan> {
@@ -255,8 +272,15 @@ impl Author<'_> {
             parallelism: self.weighted(&[(6, 1), (3, 2), (1, 3), (1, 4)]),
             verify: self.weighted(&[(5, Verify::Count), (2, Verify::Content), (3, Verify::Off)]),
             max_rows_per_sync: self.weighted(&[(6, 1_000_000), (1, 20), (1, 1)]),
+            premises: Premises::default(),
         }
     }
+}
+
+/// A column name that a dataset does not have yet.
+pub(super) fn free_name(dataset: &DatasetPlan) -> &'static str {
+    let named = |name: &str| dataset.key.iter().chain(&dataset.columns).any(|column| column.name == name);
+    COLUMNS.into_iter().find(|name| !named(name)).unwrap_or("wide")
 }
 
 /// Whether a primary is only restored where no batch came after the one that is read: within the first sync that is

@@ -110,7 +110,7 @@ impl Author<'_> {
         plan.columns.iter().map(|column| self.value(column.kind)).collect()
     }
 
-    fn value(&mut self, kind: Kind) -> Cell {
+    pub(super) fn value(&mut self, kind: Kind) -> Cell {
         if self.chance(20) {
             return None;
         }

@@ -1,8 +1,12 @@
 //! A plan: everything that will happen in a history, as a value that is printed, saved, replayed and shrunk.
 
+mod acts;
 pub mod generate;
+pub mod habits;
+pub mod hands;
 mod history;
 mod names;
+pub mod premises;
 mod schedule;
 mod shrink;
 pub mod tour;
@@ -13,10 +17,13 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use acts::ActSide;
+pub use acts::{Act, Cue, Unfinished, What};
+use premises::Premises;
 pub use shrink::PlanTree;
 use values::Kind;
 
-use crate::fault::{Fault, FaultKind, Phase};
+use crate::fault::{Fault, FaultKind};
 
 /// A history and its schedule.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -34,6 +41,9 @@ pub struct Plan {
     pub together: bool,
     /// The datasets; never empty.
     pub datasets: Vec<DatasetPlan>,
+    /// Whether a column that joins late has a default on the primary, which every row of before has at once.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub late_column_has_default: bool,
     /// The primaries; each carries out the same batches, at times of its own.
     pub primaries: Vec<PrimaryPlan>,
     /// The secondaries.
@@ -76,6 +86,12 @@ pub struct PrimaryPlan {
     pub name: String,
     /// Who writes its tables.
     pub writer: Writer,
+    /// Whether its endpoint is two servers in turn: its own, and a standby that streams from it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub has_standby: bool,
+    /// How people left its database for the worker.
+    #[serde(default, skip_serializing_if = "Premises::are_plain")]
+    pub premises: Premises,
 }
 
 /// Who writes a primary's tables.
@@ -114,6 +130,9 @@ pub struct SecondaryPlan {
     pub verify: Verify,
     /// Recorded rows an increment may span.
     pub max_rows_per_sync: u64,
+    /// How people left its database for the worker.
+    #[serde(default, skip_serializing_if = "Premises::are_plain")]
+    pub premises: Premises,
 }
 
 impl SecondaryPlan {
@@ -204,81 +223,6 @@ impl Change {
     }
 }
 
-/// A step of the schedule.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub enum Act {
-    /// A primary commits its next batch.
-    Commit {
-        /// Index of the primary.
-        primary: usize,
-    },
-    /// A primary begins its next batch and leaves it in a status that does not count; the next commit of that
-    /// primary runs it again under its id.
-    Begin {
-        /// Index of the primary.
-        primary: usize,
-        /// The status it is left in.
-        status: Unfinished,
-    },
-    /// A secondary syncs all of its streams.
-    Sync {
-        /// Index of the secondary.
-        secondary: usize,
-        /// Whether it goes on until the primary has nothing new.
-        until_caught_up: bool,
-        /// What happens meanwhile, in any order of steps.
-        #[serde(default, skip_serializing_if = "Vec::is_empty")]
-        cues: Vec<Cue>,
-    },
-}
-
-/// A status of a batch that is not committed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Unfinished {
-    /// In progress.
-    Started,
-    /// Staged, not merged.
-    Ingested,
-    /// Given up; it is run again.
-    Failed,
-}
-
-impl Unfinished {
-    /// As `batch_status` spells it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Unfinished::Started => "started",
-            Unfinished::Ingested => "ingested",
-            Unfinished::Failed => "failed",
-        }
-    }
-}
-
-/// Something that happens at an exact step of a sync.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Cue {
-    /// The phase with whose beginning it happens; a batch at `plan` is committed when the plan is stored.
-    pub at: Phase,
-    /// Which beginning of that phase is meant, counted from 1 over the whole sync; a later one, where something else
-    /// is still going on.
-    pub nth: u32,
-    /// What happens.
-    pub what: What,
-}
-
-/// What happens on a cue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum What {
-    /// The primary commits its next batch, if there is one left.
-    Commit,
-    /// Something goes wrong.
-    Fault(Fault),
-}
-
 impl Plan {
     /// Reads a plan from a file.
     ///
@@ -301,7 +245,7 @@ impl Plan {
     pub fn faults(&self) -> impl Iterator<Item = &Fault> {
         self.cues().filter_map(|cue| match &cue.what {
             What::Fault(fault) => Some(fault),
-            What::Commit => None,
+            What::Commit | What::Hand(_) => None,
         })
     }
 
@@ -310,16 +254,14 @@ impl Plan {
         self.faults().any(|fault| fault.kind == kind)
     }
 
-    /// Whether a server goes down in it.
+    /// Whether a server goes down in it, or has a standby.
     pub fn needs_own_servers(&self) -> bool {
-        self.faults().any(|fault| fault.kind.is_of_servers())
+        self.primaries.iter().any(|primary| primary.has_standby)
+            || self.faults().any(|fault| fault.kind.is_of_servers())
     }
 
     fn cues(&self) -> impl Iterator<Item = &Cue> {
-        self.schedule.iter().flat_map(|act| match act {
-            Act::Sync { cues, .. } => cues.as_slice(),
-            Act::Commit { .. } | Act::Begin { .. } => &[],
-        })
+        self.schedule.iter().flat_map(Act::cues)
     }
 
     /// Whether indices and widths fit together.
@@ -342,11 +284,9 @@ impl Plan {
             self.check_width(change)?;
         }
         for act in &self.schedule {
-            match act {
-                Act::Commit { primary } | Act::Begin { primary, .. } => {
-                    within("primary", *primary, self.primaries.len())?;
-                }
-                Act::Sync { secondary, .. } => within("secondary", *secondary, self.secondaries.len())?,
+            match act.side() {
+                ActSide::Primary(primary) => within("primary", primary, self.primaries.len())?,
+                ActSide::Secondary(secondary) => within("secondary", secondary, self.secondaries.len())?,
             }
         }
         Ok(())

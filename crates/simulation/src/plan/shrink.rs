@@ -2,7 +2,8 @@
 
 use proptest::strategy::ValueTree;
 
-use super::{Act, Change, Plan, Verify, What};
+use super::premises::TypesThere;
+use super::{Act, ActSide, Change, Plan, Verify, What};
 
 /// A plan that can be made smaller, edit by edit.
 #[derive(Clone, Debug)]
@@ -63,7 +64,11 @@ enum Edit {
     DropColumn { dataset: usize, column: usize },
     DropKeyColumn { dataset: usize, column: usize },
     PlainNames,
+    PlainPrimary(usize),
     PlainSecondary(usize),
+    DropSetting { secondary: usize, setting: usize },
+    PlainTypes(usize),
+    PlainTables(usize),
     PlainCue { act: usize, cue: usize },
     PlainValues { batch: usize },
 }
@@ -94,10 +99,21 @@ fn edits(plan: &Plan) -> Vec<Edit> {
         }
     }
     edits.push(Edit::PlainNames);
+    edits.extend((0..plan.primaries.len()).map(Edit::PlainPrimary));
     edits.extend((0..plan.secondaries.len()).map(Edit::PlainSecondary));
+    edits.extend(premises(plan));
     edits.extend((0..plan.schedule.len()).flat_map(cues).map(|(act, cue)| Edit::PlainCue { act, cue }));
     edits.extend((0..plan.history.len()).map(|batch| Edit::PlainValues { batch }));
     edits
+}
+
+/// What people left at the secondaries, one after the other.
+fn premises(plan: &Plan) -> impl Iterator<Item = Edit> {
+    plan.secondaries.iter().enumerate().flat_map(|(secondary, content)| {
+        let settings = (0..content.premises.settings.len()).rev();
+        let settings = settings.map(move |setting| Edit::DropSetting { secondary, setting });
+        settings.chain([Edit::PlainTypes(secondary), Edit::PlainTables(secondary)])
+    })
 }
 
 /// Halves, quarters and so on down to single ones, the last first.
@@ -113,17 +129,10 @@ fn spans(count: usize) -> Vec<(usize, usize)> {
 }
 
 impl Act {
-    fn cues(&self) -> &[super::Cue] {
-        match self {
-            Act::Sync { cues, .. } => cues,
-            Act::Commit { .. } | Act::Begin { .. } => &[],
-        }
-    }
-
     fn cues_mut(&mut self) -> Option<&mut Vec<super::Cue>> {
         match self {
             Act::Sync { cues, .. } => Some(cues),
-            Act::Commit { .. } | Act::Begin { .. } => None,
+            _ => None,
         }
     }
 }
@@ -146,6 +155,15 @@ impl Edit {
             Edit::DropColumn { dataset, column } => drop_column(&mut plan, dataset, column),
             Edit::DropKeyColumn { dataset, column } => drop_key_column(&mut plan, dataset, column),
             Edit::PlainNames => plain_names(&mut plan),
+            Edit::PlainPrimary(at) => {
+                plan.primaries[at].has_standby = false;
+                plan.primaries[at].premises.settings.clear();
+            }
+            Edit::DropSetting { secondary, setting } => {
+                plan.secondaries[secondary].premises.settings.remove(setting);
+            }
+            Edit::PlainTypes(at) => plan.secondaries[at].premises.types = TypesThere::Same,
+            Edit::PlainTables(at) => plan.secondaries[at].premises.tables = None,
             Edit::PlainSecondary(at) => {
                 let secondary = &mut plan.secondaries[at];
                 (secondary.parallelism, secondary.verify) = (1, Verify::Count);
@@ -175,12 +193,10 @@ impl Edit {
 
 fn drop_secondary(plan: &mut Plan, at: usize) {
     plan.secondaries.remove(at);
-    plan.schedule.retain(|act| !matches!(act, Act::Sync { secondary, .. } if *secondary == at));
+    plan.schedule.retain(|act| act.side() != ActSide::Secondary(at));
     for act in &mut plan.schedule {
-        if let Act::Sync { secondary, .. } = act
-            && *secondary > at
-        {
-            *secondary -= 1;
+        if let ActSide::Secondary(secondary) = act.side_mut() {
+            *secondary -= usize::from(*secondary > at);
         }
     }
 }
@@ -188,12 +204,11 @@ fn drop_secondary(plan: &mut Plan, at: usize) {
 /// Those who followed it follow the other.
 fn drop_primary(plan: &mut Plan, at: usize) {
     plan.primaries.remove(at);
-    plan.schedule
-        .retain(|act| !matches!(act, Act::Commit { primary } | Act::Begin { primary, .. } if *primary == at));
+    plan.schedule.retain(|act| act.side() != ActSide::Primary(at));
     let moved =
         |primary: &mut usize| *primary = primary.saturating_sub(usize::from(*primary >= at && *primary > 0));
     for act in &mut plan.schedule {
-        if let Act::Commit { primary } | Act::Begin { primary, .. } = act {
+        if let ActSide::Primary(primary) = act.side_mut() {
             moved(primary);
         }
     }

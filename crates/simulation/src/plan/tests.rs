@@ -2,6 +2,7 @@ use proptest::strategy::{Strategy as _, ValueTree};
 use proptest::test_runner::TestRunner;
 
 use super::generate::{Histories, Options, plan};
+use super::habits::Habit;
 use super::*;
 
 #[test]
@@ -18,6 +19,27 @@ fn plans_survive_being_saved() {
         made.check().unwrap();
         assert_eq!(serde_json::from_str::<Plan>(&made.to_json()).unwrap(), made, "{seed}");
     }
+}
+
+#[test]
+fn a_plan_with_every_habit_is_a_plan_and_what_its_seed_made_of_it_stays() {
+    let habits = Options { habits: Habit::ALL.into_iter().collect(), ..Options::default() };
+    let mut deeds = 0;
+    for seed in 0..100 {
+        let (made, plain) = (plan(seed, &habits), plan(seed, &Options::default()));
+        made.check().unwrap();
+        assert_eq!(serde_json::from_str::<Plan>(&made.to_json()).unwrap(), made, "{seed}");
+        assert_eq!((&made.store, made.history.len()), (&plain.store, plain.history.len()), "{seed}");
+        assert!(
+            made.secondaries.iter().all(|secondary| {
+                secondary.premises.tables.is_some() == (secondary.holding == Keeps::LiveOnly)
+            }),
+            "{seed}"
+        );
+        let is_of_hands = |act: &&Act| matches!(act, Act::Hand { .. } | Act::Empty { .. });
+        deeds += made.schedule.iter().filter(is_of_hands).count();
+    }
+    assert!(deeds > 50, "{deeds}");
 }
 
 #[test]

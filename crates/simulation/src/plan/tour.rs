@@ -1,5 +1,6 @@
 //! The tour: one plan for each cell of the coverage matrix, made so that the fault is felt where it can be.
 
+use super::premises::Premises;
 use super::schedule::settled_side;
 use super::values::Kind;
 use super::{
@@ -21,8 +22,9 @@ pub fn cell(kind: FaultKind, phase: Phase) -> Plan {
         note: format!("tour: {kind} at {phase}"),
         store: "Store1".to_owned(),
         together: true,
+        late_column_has_default: false,
         datasets: vec![people(kind)],
-        primaries: vec![PrimaryPlan { name: "Hub".to_owned(), writer: Writer::Tables }],
+        primaries: vec![primary()],
         secondaries: vec![secondary(kind)],
         history: history(kind),
         schedule: schedule(kind, phase, side, cue),
@@ -103,6 +105,15 @@ fn schedule(kind: FaultKind, phase: Phase, side: Side, cue: Cue) -> Vec<Act> {
     beginning.into_iter().chain(ending).collect()
 }
 
+fn primary() -> PrimaryPlan {
+    PrimaryPlan {
+        name: "Hub".to_owned(),
+        writer: Writer::Tables,
+        has_standby: false,
+        premises: Premises::default(),
+    }
+}
+
 fn secondary(kind: FaultKind) -> SecondaryPlan {
     SecondaryPlan {
         name: "Edge".to_owned(),
@@ -115,6 +126,7 @@ fn secondary(kind: FaultKind) -> SecondaryPlan {
         parallelism: 1,
         verify: Verify::Content,
         max_rows_per_sync: 1_000_000,
+        premises: Premises::default(),
     }
 }
 

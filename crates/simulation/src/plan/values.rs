@@ -4,7 +4,7 @@ use milestream_core::model::ColumnType;
 use serde::{Deserialize, Serialize};
 
 /// A column's type.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
     /// `boolean`
@@ -41,6 +41,26 @@ pub enum Kind {
     Jsonb,
     /// `integer[]`
     Integers,
+    /// `text[]`, where NULL and "NULL" are two things.
+    Texts,
+    /// `xml`, whose declaration is part of it.
+    Xml,
+    /// `char(8)`
+    Chars,
+    /// `timetz`
+    TimeTz,
+    /// `bit varying(12)`
+    Bits,
+    /// An enum of people's own.
+    Mood,
+    /// An array of that enum.
+    Moods,
+    /// A domain of people's own, over a number with four digits behind the point.
+    Price,
+    /// A composite of people's own, one of whose attributes is of that domain.
+    Address,
+    /// A range of people's own.
+    Span,
 }
 
 /// Kinds that a key may have.
@@ -55,7 +75,7 @@ pub const KEY_KINDS: [Kind; 8] = [
     Kind::Timestamp,
 ];
 
-/// Every kind.
+/// Kinds that columns of any plan may have.
 pub const KINDS: [Kind; 17] = [
     Kind::Boolean,
     Kind::SmallInt,
@@ -74,6 +94,20 @@ pub const KINDS: [Kind; 17] = [
     Kind::Json,
     Kind::Jsonb,
     Kind::Integers,
+];
+
+/// Kinds that a column is given where people bring types along.
+pub(super) const KINDS_OF_PEOPLE: [Kind; 10] = [
+    Kind::Texts,
+    Kind::Xml,
+    Kind::Chars,
+    Kind::TimeTz,
+    Kind::Bits,
+    Kind::Mood,
+    Kind::Moods,
+    Kind::Price,
+    Kind::Address,
+    Kind::Span,
 ];
 
 /// Texts that begin many a mistake: in escapes, in separators, in hashes of unseparated text, in collations.
@@ -101,7 +135,22 @@ impl Kind {
             Kind::Json => "json",
             Kind::Jsonb => "jsonb",
             Kind::Integers => "integer[]",
+            Kind::Texts => "text[]",
+            Kind::Xml => "xml",
+            Kind::Chars => "char(8)",
+            Kind::TimeTz => "timetz",
+            Kind::Bits => "bit varying(12)",
+            Kind::Mood => "\"Mood\"",
+            Kind::Moods => "\"Mood\"[]",
+            Kind::Price => "\"Price\"",
+            Kind::Address => "\"Address\"",
+            Kind::Span => "\"Span\"",
         }
+    }
+
+    /// Whether it is a type that somebody has to make first.
+    pub(crate) fn is_of_people(self) -> bool {
+        matches!(self, Kind::Mood | Kind::Moods | Kind::Price | Kind::Address | Kind::Span)
     }
 
     /// The model's type, where the model has one; a primary that the worker writes has no others.
@@ -121,6 +170,8 @@ impl Kind {
             Kind::Numeric | Kind::Timestamptz | Kind::Uuid | Kind::Json | Kind::Jsonb | Kind::Integers => {
                 return None;
             }
+            Kind::Texts | Kind::Xml | Kind::Chars | Kind::TimeTz | Kind::Bits => return None,
+            Kind::Mood | Kind::Moods | Kind::Price | Kind::Address | Kind::Span => return None,
         })
     }
 
@@ -146,6 +197,16 @@ impl Kind {
             Kind::Json => &["{}", "{ \"a\":1 }", "{\"a\": 1}", "null", "[1,  2]"],
             Kind::Jsonb => &["{}", "{\"a\": 1}", "null", "[1, 2]", "\"\""],
             Kind::Integers => &["{}", "{1,2,3}", "{NULL,1}"],
+            Kind::Texts => &["{}", "{NULL}", "{\"NULL\"}", "{a,NULL,\"b c\"}", "{{a,b},{c,NULL}}"],
+            Kind::Xml => &["<a/>", "<?xml version=\"1.0\"?><a/>", "text and <b>more</b>", "<a>&lt;</a>"],
+            Kind::Chars => &["", "a", "A", "ab cd", "12345678"],
+            Kind::TimeTz => &["00:00:00+00", "12:34:56.789+05:45", "24:00:00-03:30"],
+            Kind::Bits => &["", "0", "101", "111111111111"],
+            Kind::Mood => &["sad", "ok", "happy"],
+            Kind::Moods => &["{}", "{sad,NULL}", "{happy,ok,ok}"],
+            Kind::Price => &["1.2345", "0.0000", "-0.0001", "99999999.9999"],
+            Kind::Address => &["(a,1,1.2345)", "(\"\",,)", "(,,)", "(\"b, c\",a,0.0000)"],
+            Kind::Span => &["empty", "[1.10,2.50)", "(,5)", "[1,1]"],
         }
     }
 

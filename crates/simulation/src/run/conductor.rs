@@ -12,6 +12,7 @@ use super::inject::{Injection, Injector, Lift};
 use super::watcher::Watcher;
 use crate::fault::{Fault, FaultKind, Phase};
 use crate::outcome::{Event, Sometimes};
+use crate::plan::hands::Hand;
 use crate::plan::{Cue, What};
 
 /// The observer of one sync of the plan.
@@ -92,11 +93,16 @@ impl Conductor {
         let is_primary_free = self.is_primary_free();
         let mut due = Vec::new();
         lock(&self.cues).retain(|cue| {
-            let is_free_for = if cue.what == What::Commit { is_primary_free } else { is_free };
+            let is_free_for = match cue.what {
+                What::Commit => is_primary_free,
+                What::Fault(_) => is_free,
+                What::Hand(_) => true,
+            };
             let is_due = cue.at == phase && cue.nth <= begun && is_free_for && is_meant(cue.what);
             if is_due {
-                is_free &= cue.what == What::Commit;
-                self.is_injecting.fetch_or(cue.what != What::Commit, Ordering::SeqCst);
+                let is_fault = matches!(cue.what, What::Fault(_));
+                is_free &= !is_fault;
+                self.is_injecting.fetch_or(is_fault, Ordering::SeqCst);
                 due.push(cue.what);
             }
             !is_due
@@ -122,6 +128,7 @@ impl Conductor {
             let done = self.watcher.to_its_end(async move {
                 match what {
                     What::Commit => conductor.commit(phase).await,
+                    What::Hand(hand) => conductor.meddle(hand).await,
                     What::Fault(fault) => {
                         let injected = conductor.inject(fault, phase, &step).await;
                         conductor.is_injecting.store(false, Ordering::SeqCst);
@@ -146,6 +153,15 @@ impl Conductor {
             && phase == Phase::BetweenChunks
         {
             self.watcher.recorder.saw(Sometimes::BatchBetweenChunks);
+        }
+        Ok(Verdict::GoOn)
+    }
+
+    async fn meddle(&self, hand: Hand) -> Result<Verdict, Failure> {
+        let secondary = &self.watcher.secondary;
+        if secondary.meddle(hand).await? {
+            let (secondary, what) = (secondary.plan.name.clone(), format!("a hand {}", hand.does.meaning()));
+            self.watcher.recorder.happened(Event::Operator { secondary, what });
         }
         Ok(Verdict::GoOn)
     }

@@ -5,12 +5,11 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use milestream_cluster::Server;
-use milestream_core::model::ColumnType;
-use milestream_core::stream::Column;
 use milestream_worker::observer::{Event as Step, Verdict};
 
 use super::asker::quoted;
-use super::hold::{Hold, until_awaited};
+use super::hold::Hold;
+use super::late_column;
 use super::rivals;
 use super::secondary::SecondaryState;
 use super::stage::Place;
@@ -22,9 +21,6 @@ use crate::proxy::{Direction, Proxy};
 
 /// How long a read from a slow link is held back.
 const LATENCY: Duration = Duration::from_millis(10);
-
-/// The column that models and tables get.
-pub(crate) const ADDED_COLUMN: &str = "added later";
 
 /// Brings faults about in the syncs of one secondary.
 pub(crate) struct Injector {
@@ -238,7 +234,9 @@ impl Injector {
         let happened = match kind {
             FaultKind::PrimaryRestored => primary.restore(&step.stream).await?,
             FaultKind::HistoryPruned => primary.prune(&step.stream).await?,
-            FaultKind::ColumnAdded => add_column(&self.primary, &tables[0], step, &watcher.secondary).await?,
+            FaultKind::ColumnAdded => {
+                late_column::add(&self.primary, &tables[0], &step.stream, &watcher.secondary).await?
+            }
             FaultKind::UpdateInPlace => {
                 for table in &tables {
                     self.move_open_versions(table).await?;
@@ -287,36 +285,4 @@ fn contended(step: &Step, secondary: &SecondaryState) -> Option<String> {
         Phase::ChunkCommit | Phase::IndexBuild => Some(control.stream.clone()),
         _ => Some(control.chunk.clone()),
     }
-}
-
-/// The primary's table and this secondary's model get one more column; false when they have it already.
-async fn add_column(
-    primary: &Place,
-    table: &str,
-    step: &Step,
-    secondary: &SecondaryState,
-) -> Result<bool, Failure> {
-    {
-        let mut job =
-            secondary.follower(&step.stream).job.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let columns = &mut job.stream.datasets[0].columns;
-        if columns.iter().any(|column| column.name == ADDED_COLUMN) {
-            return Ok(false);
-        }
-        columns.push(Column {
-            name: ADDED_COLUMN.to_owned(),
-            column_type: ColumnType::Integer,
-            nullable: true,
-        });
-    }
-    let add = format!("alter table {table} add column if not exists {} integer", ident(ADDED_COLUMN));
-    let mut asker = primary.asker().await?;
-    // A read of the worker may hold the table; then it is added behind it.
-    let adding = tokio::spawn(async move {
-        let added = asker.execute(&add).await;
-        asker.close().await;
-        added
-    });
-    until_awaited(adding).await?;
-    Ok(true)
 }

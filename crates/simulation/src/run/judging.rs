@@ -7,7 +7,6 @@ use milestream_oracle::{Difference, Primary, Row, Shape, differences};
 
 use super::Failure;
 use super::asker::{Asker, quoted};
-use super::inject::ADDED_COLUMN;
 use super::ledger::{Capture, Held, Ledger, When};
 use super::primary::StreamState;
 use super::record::Recorder;
@@ -56,14 +55,34 @@ impl SecondaryState {
             None => [Some(capture.pruned_before), primary_pruned_before].into_iter().flatten().collect(),
         };
         let (pruned_before, rows) = self.expected(follower, &capture, &inherited, &mut asker).await?;
+        let (rows, by_hand, unnoticed) = ledger.under_hands(&capture, rows, self.plan.holding);
         self.compare(follower, &rows, &format!("{at} as of batch {watermark}"), &mut asker, recorder).await?;
+        if let Some(row) = unnoticed.first() {
+            let what = format!(
+                "{at}: batch {watermark} was written over what a hand had done to {} rows, as to {row:?}",
+                unnoticed.len()
+            );
+            recorder.violated(Property::Definite, what);
+        }
         let held = Held {
             watermark,
             restores: capture.restores,
             pruned_before,
             rows,
             live: live(&capture.oracle, &follower.tables, watermark),
+            by_hand,
         };
+        let wrong = self.wrong_in_late_column(follower, &mut asker).await?;
+        if wrong > 0 {
+            let what = format!(
+                "{at} as of batch {watermark}: {wrong} rows lack the primary's value in a late column"
+            );
+            recorder.violated(Property::Exactness, what);
+        }
+        if self.has_other_types(follower) {
+            let what = format!("{at}: synced to batch {watermark} though its types are not the primary's");
+            recorder.violated(Property::Definite, what);
+        }
         self.check_metrics(follower, &ledger, &capture, &held, &mut asker, recorder).await?;
         if when == When::AtOnce {
             self.check_leftovers(follower, &mut asker, recorder).await?;
@@ -139,8 +158,11 @@ impl SecondaryState {
                 Some(watermark) => {
                     ledger.digests.get(&watermark).is_some_and(|known| known.contains(&digest))
                 }
-                // A stream that was reset shows what it held before, or what it holds now.
-                None => ledger.digests.values().any(|known| known.contains(&digest)),
+                // A stream that was reset shows what it held before, or what it holds now; one whose tables are there before
+                // its first seed, nothing.
+                None => {
+                    digest.trim().is_empty() || ledger.digests.values().any(|known| known.contains(&digest))
+                }
             };
             if !is_known {
                 let what = format!(
@@ -251,8 +273,8 @@ impl SecondaryState {
             let what = format!("{at}: batch_metrics say {metrics:?}, sync_history {history:?}");
             recorder.violated(Property::Metrics, what);
         }
-        // A seed by difference counts what it changed in tables that nobody vouched for.
-        if ledger.was_reset {
+        // A seed by difference counts what it changed in tables that nobody vouched for, as an increment does after a hand.
+        if ledger.was_reset || ledger.is_by_hand() {
             return Ok(());
         }
         let counted = Counted::between(ledger.held.as_ref(), now, follower, capture, self.plan.holding);
@@ -306,8 +328,7 @@ impl SecondaryState {
         recorder: &Recorder,
     ) -> Result<(), Failure> {
         // With another column the staging table is made anew.
-        let datasets = follower.job(|_| {}).stream.datasets;
-        if datasets.iter().flat_map(|dataset| &dataset.columns).any(|column| column.name == ADDED_COLUMN) {
+        if follower.has_late_column() {
             return Ok(());
         }
         let staged = follower.tables.iter().map(|table| {

@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use milestream_oracle::{Primary, Row, Shape};
+use milestream_oracle::{Primary, Row};
 
+use super::hands::{ByHand, Rows};
 use super::primary::{PrimaryState, StreamState};
 
 /// What is known of a stream.
@@ -15,6 +16,8 @@ pub(crate) struct Ledger {
     pub(crate) capture: Option<Capture>,
     /// Chunks that were done, by generation and number.
     pub(crate) done: BTreeSet<(i32, i32)>,
+    /// Whether a trigger or a rule that changes what is written stands at one of its tables.
+    pub(super) is_meddled_with: bool,
     /// Whether the stream was reset on purpose since its last commit.
     pub(crate) was_reset: bool,
     /// Digests of all tables that a reader may have seen, by watermark.
@@ -31,9 +34,11 @@ pub(crate) struct Held {
     pub(super) restores: usize,
     /// Versions closed before this batch were gone when the secondary was seeded.
     pub(super) pruned_before: i32,
-    pub(super) rows: BTreeMap<String, (Shape, Vec<Row>)>,
+    pub(super) rows: Rows,
     /// The live rows among them.
     pub(super) live: BTreeMap<String, Vec<Row>>,
+    /// What hands did to it since.
+    pub(super) by_hand: Option<ByHand>,
 }
 
 /// When a commit is looked at.

@@ -3,18 +3,23 @@
 mod asker;
 mod conductor;
 mod disk;
+mod hands;
 mod hold;
 mod ingesting;
 mod inject;
 mod judging;
+mod late_column;
 mod ledger;
+mod operator;
 mod primary;
 mod processes;
 mod readers;
 mod record;
 mod rivals;
+mod scenery;
 mod secondary;
 mod stage;
+mod standby;
 mod syncing;
 mod watcher;
 
@@ -28,7 +33,8 @@ pub use processes::WorkerBinary;
 pub use stage::Hall;
 
 use crate::fault::FaultKind;
-use crate::outcome::{Event, Outcome, Property};
+use crate::outcome::{Outcome, Property};
+use crate::plan::hands::Hand;
 use crate::plan::{Act, Cue, Plan, What};
 use conductor::Active;
 use primary::PrimaryState;
@@ -136,10 +142,15 @@ impl World {
             let state = PrimaryState::create(plan, index, Arc::clone(place), source).await?;
             primaries.push(Arc::new(Mutex::new(state)));
         }
+        for place in &stage.primaries {
+            place.catch_up().await?;
+        }
         let mut secondaries = Vec::new();
         for (index, place) in stage.secondaries.iter().enumerate() {
             let primary = primaries[plan.secondaries[index].primary].lock().await;
-            secondaries.push(Arc::new(SecondaryState::of(plan, index, Arc::clone(place), &primary)));
+            let secondary = SecondaryState::of(plan, index, Arc::clone(place), &primary);
+            secondary.furnish().await?;
+            secondaries.push(Arc::new(secondary));
         }
         let (plan, recorder) = (Arc::new(plan.clone()), Arc::new(Recorder::new()));
         Ok(World { plan, primaries, secondaries, recorder, worker: worker.clone(), stage })
@@ -160,6 +171,22 @@ impl World {
                     self.clear_for_batch(*primary, &mut active).await?;
                     self.primaries[*primary].lock().await.begin(*status).await?
                 }
+                Act::Empty { primary, dataset } => {
+                    self.clear_for_batch(*primary, &mut active).await?;
+                    let primary = &mut *self.primaries[*primary].lock().await;
+                    Box::pin(ingesting::empty(primary, *dataset, &self.recorder)).await?;
+                }
+                Act::Replay { primary, goes_on: false } => self.stage.primaries[*primary].halt().await?,
+                Act::Replay { primary, goes_on: true } => self.stage.primaries[*primary].catch_up().await?,
+                Act::ColumnAhead { primary } => {
+                    self.clear_for_batch(*primary, &mut active).await?;
+                    let primary = self.primaries[*primary].lock().await;
+                    late_column::add_ahead(&primary, self.plan.late_column_has_default).await?;
+                }
+                Act::Hand { secondary, hand } => {
+                    end(&mut active[*secondary]).await?;
+                    self.meddle(*secondary, *hand).await?;
+                }
                 Act::Sync { secondary, until_caught_up, cues } => match killing(cues) {
                     Some(cue) => {
                         self.clear_for_sync(*secondary, &mut active).await?;
@@ -178,6 +205,14 @@ impl World {
             end(left).await?;
         }
         self.settle().await
+    }
+
+    async fn meddle(&self, secondary: usize, hand: Hand) -> Result<(), Failure> {
+        let secondary = &self.secondaries[secondary];
+        if secondary.meddle(hand).await? {
+            self.operated(secondary, &format!("a hand {}", hand.does.meaning()));
+        }
+        Ok(())
     }
 
     /// Ends what goes on at a primary and would keep it from its next batch.
@@ -213,6 +248,9 @@ impl World {
             while primary.has_batches_left() {
                 primary.commit(&self.recorder).await?;
             }
+        }
+        for place in &self.stage.primaries {
+            place.catch_up().await?;
         }
         for index in 0..self.secondaries.len() {
             if !self.recorder.is_violated() {
@@ -264,11 +302,6 @@ impl World {
             asker.close().await;
         }
         Ok(text)
-    }
-
-    pub(crate) fn operated(&self, secondary: &SecondaryState, what: &str) {
-        let (secondary, what) = (secondary.plan.name.clone(), what.to_owned());
-        self.recorder.happened(Event::Operator { secondary, what });
     }
 }
 

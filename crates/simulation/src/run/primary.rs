@@ -12,9 +12,10 @@ use milestream_oracle::{LIVE, Operation, Primary, Row, Version};
 use super::ingesting;
 use super::record::Recorder;
 use super::stage::Place;
-use super::{Failure, MOVER};
+use super::{Failure, MOVER, scenery};
 use crate::forensic::{Control, Live, Table, carry_out, ident, table_sql};
 use crate::outcome::Event;
+use crate::plan::premises::TypesThere;
 use crate::plan::{BatchPlan, Change, DatasetPlan, Plan, PrimaryPlan, Unfinished, Writer};
 
 /// A primary and the streams it writes.
@@ -28,6 +29,8 @@ pub(crate) struct PrimaryState {
     pub(crate) disturbances: Arc<AtomicU64>,
     /// The next batch of the plan's history.
     cursor: usize,
+    /// A merge table that a hand emptied: the index of its stream, and its quoted name.
+    pub(super) emptied: Option<(usize, String)>,
 }
 
 /// One stream of a primary.
@@ -58,9 +61,11 @@ impl PrimaryState {
     ) -> Result<PrimaryState, Failure> {
         let primary = plan.primaries[index].clone();
         let streams = streams_of(plan, &primary.name);
+        scenery::give_settings(&place, &primary.premises.settings).await?;
         match primary.writer {
             Writer::Tables => {
-                let mut statements = streams[0].control.ddl();
+                let types = scenery::types_ddl(&scenery::kinds(&plan.datasets), TypesThere::Same);
+                let mut statements = types + &streams[0].control.ddl();
                 for table in streams.iter().flat_map(|stream| &stream.tables) {
                     statements.push_str(&table.primary_ddl(&primary.name, &plan.store));
                 }
@@ -83,6 +88,7 @@ impl PrimaryState {
             history,
             disturbances: Arc::default(),
             cursor: 0,
+            emptied: None,
         })
     }
 
@@ -113,7 +119,7 @@ impl PrimaryState {
             }
             let batch = match self.plan.writer {
                 Writer::Tables => self.write(at, &operations, live).await?,
-                Writer::Worker => ingesting::ingest(self, at, &operations).await?,
+                Writer::Worker => ingesting::ingest(self, at, &operations, recorder).await?,
             };
             let (primary, stream) = (self.plan.name.clone(), self.streams[at].key.clone());
             recorder.happened(Event::Batch { primary, stream, batch });
@@ -216,6 +222,11 @@ impl PrimaryState {
 }
 
 impl StreamState {
+    /// Its datasets, as the plan has them.
+    pub(crate) fn datasets(&self, plan: &Plan) -> Vec<DatasetPlan> {
+        self.indices.iter().map(|index| plan.datasets[*index].clone()).collect()
+    }
+
     /// The operations of a batch that are this stream's, made valid for what is live, and what is live.
     fn operations(&self, batch: &BatchPlan) -> (Vec<(String, Operation)>, BTreeMap<String, Live>) {
         let newest = self.oracle.newest_batch();

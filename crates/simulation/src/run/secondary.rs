@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use milestream_core::names;
 use milestream_oracle::Row;
 use milestream_worker::Holding;
+use milestream_worker::observer::Unobserved;
+use milestream_worker::reset::{self, Order};
 use milestream_worker::sync::{
     IncrementStrategy, Job, PrimaryChoice, SeedStrategy, Tuning, Upstream, VerifySeed,
 };
@@ -15,9 +17,12 @@ use tokio::sync::Mutex;
 use super::asker::{Asker, quoted};
 use super::ledger::Ledger;
 use super::primary::{PrimaryState, StreamState, physical};
+use super::scenery;
 use super::stage::Place;
 use super::{Failure, tuning};
 use crate::forensic::{Table, ident};
+use crate::plan::premises::TypesThere;
+use crate::plan::values::Kind;
 use crate::plan::{Keeps, Plan, SecondaryPlan, Strategy, Verify};
 
 /// Staged batches that the secondaries keep.
@@ -30,6 +35,12 @@ pub(crate) struct SecondaryState {
     pub(crate) followers: Vec<Follower>,
     /// The quoted names of its control tables.
     pub(crate) control: ControlNames,
+    /// Whether a column that joins late has a default on the primary.
+    pub(super) late_column_has_default: bool,
+    /// Kinds of the columns of all datasets.
+    pub(super) kinds: BTreeSet<Kind>,
+    /// Its types as they are now.
+    types: std::sync::Mutex<TypesThere>,
 }
 
 /// The quoted names of a secondary's control tables.
@@ -45,6 +56,8 @@ pub(crate) struct Follower {
     pub(crate) key: String,
     pub(crate) job: std::sync::Mutex<Job>,
     pub(crate) tables: Vec<Table>,
+    /// Kinds of their columns.
+    pub(super) kinds: BTreeSet<Kind>,
     pub(crate) ledger: Mutex<Ledger>,
     /// Whether a reader has seen all of its tables.
     is_there: AtomicBool,
@@ -60,9 +73,18 @@ impl SecondaryState {
             history: table("sync_history"),
             metrics: table("batch_metrics"),
         };
-        let followers =
-            primary.streams.iter().map(|stream| follower(&secondary, &place, primary, stream)).collect();
-        SecondaryState { plan: secondary, place, followers, control }
+        let followers = primary
+            .streams
+            .iter()
+            .map(|stream| follower(&secondary, &place, primary, stream, plan))
+            .collect();
+        let (kinds, types) = (scenery::kinds(&plan.datasets), secondary.premises.types.into());
+        let late_column_has_default = plan.late_column_has_default;
+        SecondaryState { plan: secondary, place, followers, control, late_column_has_default, kinds, types }
+    }
+
+    pub(super) fn types_there(&self) -> std::sync::MutexGuard<'_, TypesThere> {
+        self.types.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     pub(crate) fn follower(&self, key: &str) -> &Follower {
@@ -98,11 +120,16 @@ impl SecondaryState {
         asker.execute(&update).await
     }
 
-    /// Makes a stream forget that it was ever synced, as the worker advises where it cannot go on.
-    pub(crate) async fn reset(&self, key: &str, asker: &mut Asker) -> Result<(), Failure> {
-        let delete = format!("delete from {} where stream_key = {}", self.control.stream, quoted(key));
-        asker.execute(&delete).await?;
-        let mut ledger = self.follower(key).ledger.lock().await;
+    /// Lets a stream begin anew, with the command that the worker advises where it cannot go on.
+    pub(crate) async fn reset(&self, key: &str, asker: &mut Asker) -> Result<(), milestream_worker::Error> {
+        let follower = self.follower(key);
+        // Whoever led it is gone, or has no more to do.
+        if let Err(failure) = self.expire_lease(key, asker).await {
+            tracing::debug!(%failure, "a lease could not be ended");
+        }
+        let order = Order { reseed: true, dry_run: false };
+        reset::of_secondary(Arc::new(follower.job(|_| {})), order, Arc::new(Unobserved)).await?;
+        let mut ledger = follower.ledger.lock().await;
         (ledger.was_reset, ledger.capture) = (true, None);
         Ok(())
     }
@@ -246,6 +273,7 @@ fn follower(
     place: &Arc<Place>,
     primary: &PrimaryState,
     stream: &StreamState,
+    whole: &Plan,
 ) -> Follower {
     let upstream =
         Upstream { platform: primary.plan.name.clone(), endpoint: primary.place.endpoint("primary") };
@@ -279,6 +307,8 @@ fn follower(
                 Verify::Off => VerifySeed::Off,
             },
             max_rows_per_sync: plan.max_rows_per_sync,
+            // A standby that stands still is waited for in vain.
+            retry_tries: if primary.plan.has_standby { 8 } else { tuning().retry_tries },
             ..tuning()
         },
     };
@@ -286,6 +316,7 @@ fn follower(
         key: stream.key.clone(),
         job: std::sync::Mutex::new(job),
         tables: stream.tables.clone(),
+        kinds: scenery::kinds(&stream.datasets(whole)),
         ledger: Mutex::default(),
         is_there: AtomicBool::new(false),
     }

@@ -9,6 +9,7 @@ use tokio::sync::Mutex;
 
 use super::asker::{Asker, Pool, quoted};
 use super::disk::SmallDisk;
+use super::standby::Standby;
 use super::{Failure, MOVER};
 use crate::fault::FaultKind;
 use crate::plan::{Plan, Writer};
@@ -57,6 +58,8 @@ pub(crate) struct Place {
     pub(crate) database: String,
     pub(crate) proxy: Proxy,
     pub(crate) disk: Option<SmallDisk>,
+    /// The other server behind the proxy, where there is one.
+    standby: Option<Standby>,
     /// Sessions to be used again; not where the server goes down.
     pool: Option<Arc<Pool>>,
 }
@@ -91,6 +94,7 @@ impl Hall {
         for (at, primary) in plan.primaries.iter().enumerate() {
             let server = self.server(ring.as_ref(), at, &primary.name).await?;
             let place = Place::open(&primary.name, number, Arc::clone(&server), None, is_shared).await?;
+            let place = if primary.has_standby { place.with_standby().await? } else { place };
             stage.primaries.push(Arc::new(place));
             let name = format!("{} source", primary.name);
             stage.sources.push(match primary.writer {
@@ -132,11 +136,14 @@ impl Hall {
     }
 }
 
-async fn start(backend: &Backend, name: &str) -> Result<Arc<Server>, Failure> {
-    let options = SETTINGS
+fn options(name: &str) -> ServerOptions {
+    SETTINGS
         .into_iter()
-        .fold(ServerOptions::named(name), |options, (name, value)| options.with_setting(name, value));
-    let server = Server::start(backend, options).await?;
+        .fold(ServerOptions::named(name), |options, (name, value)| options.with_setting(name, value))
+}
+
+async fn start(backend: &Backend, name: &str) -> Result<Arc<Server>, Failure> {
+    let server = Server::start(backend, options(name)).await?;
     let mut asker = Asker::connect(&server, "postgres").await?;
     asker.execute(&format!("create role {MOVER} login")).await?;
     asker.close().await;
@@ -173,7 +180,35 @@ impl Place {
         asker.close().await;
         let proxy = Proxy::start(server.host().to_owned(), server.port()).await?;
         let pool = is_shared.then(Arc::default);
-        Ok(Place { platform: platform.to_owned(), server, database, proxy, disk, pool })
+        Ok(Place { platform: platform.to_owned(), server, database, proxy, disk, standby: None, pool })
+    }
+
+    /// The same with a standby of the server: the proxy stands before both, which take its connections in turn.
+    async fn with_standby(self) -> Result<Place, Failure> {
+        let standby = Standby::of(&self.server, options(&format!("{} standby", self.platform))).await?;
+        let servers = [&self.server, &standby.server].map(|server| (server.host().to_owned(), server.port()));
+        Ok(Place { proxy: Proxy::start_over(servers).await?, standby: Some(standby), ..self })
+    }
+
+    /// Halts the standby's replay; nothing without one.
+    pub(crate) async fn halt(&self) -> Result<(), Failure> {
+        match &self.standby {
+            Some(standby) => standby.replay(false).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Whether a standby stands still.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.standby.as_ref().is_some_and(Standby::is_halted)
+    }
+
+    /// Lets the standby go on, and waits until it has what the server has.
+    pub(crate) async fn catch_up(&self) -> Result<(), Failure> {
+        match &self.standby {
+            Some(standby) => standby.catch_up(&self.server).await,
+            None => Ok(()),
+        }
     }
 
     /// A session past the proxy, as superuser.

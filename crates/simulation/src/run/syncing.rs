@@ -8,13 +8,12 @@ use milestream_worker::{Class, Error};
 use tokio_util::sync::CancellationToken;
 
 use super::conductor::{Active, Conducting, Conductor};
-use super::inject::{ADDED_COLUMN, Injector};
+use super::inject::Injector;
 use super::readers::Reader;
 use super::secondary::{Follower, SecondaryState};
 use super::watcher::Watcher;
 use super::{Failure, World};
 use crate::fault::{Fault, FaultKind};
-use crate::forensic::ident;
 use crate::outcome::{Event, Property, Sometimes};
 use crate::plan::{Cue, What, Writer};
 
@@ -107,6 +106,10 @@ impl World {
                 let stream = primary.stream(&follower.key);
                 (stream.oracle.newest_batch(), secondary.is_reset_real(&follower.key, stream).await)
             };
+            if let Some(table) = follower.ledger.lock().await.remade() {
+                let what = format!("{at}: a hand emptied {table:?} or made it again, and nobody noticed");
+                self.recorder.violated(Property::Definite, what);
+            }
             if went_back {
                 let what = format!("{at}: the primary went back behind its watermark, and nobody noticed");
                 self.recorder.violated(Property::Exactness, what);
@@ -198,8 +201,7 @@ impl World {
                     return violated(Property::Definite, "saw a reset that was none");
                 }
                 drop(primary);
-                self.reseed(secondary, follower, "the stream's row was deleted, as advised after a reset")
-                    .await?;
+                self.reseed(secondary, follower, "the stream begins anew, as advised after a reset").await?;
             }
             // Of a seed that was stopped, what is pruned may have been live at its batch.
             Error::Pruned { .. } | Error::LiveRowsLost { .. } => {
@@ -208,11 +210,19 @@ impl World {
                 {
                     return violated(Property::Definite, "missed history that was there");
                 }
-                self.reseed(secondary, follower, "the stream's row was deleted, as advised after a pruning")
+                self.reseed(secondary, follower, "the stream begins anew, as advised after a pruning")
                     .await?;
             }
-            Error::Schema { .. } | Error::SchemaMoved { .. } if self.has_column_added(follower) => {
-                self.add_column(secondary, follower).await?;
+            Error::Schema { .. } | Error::SchemaMoved { .. } if follower.has_late_column() => {
+                self.take_late_column(secondary, follower).await?;
+            }
+            Error::Schema { .. } if secondary.may_refuse_types(follower) => {
+                self.mend_types(secondary, follower).await?;
+            }
+            Error::Diverged { .. } | Error::TooManyDeletes { .. }
+                if secondary.is_meddled_with(follower).await =>
+            {
+                self.clear_up(secondary, follower).await?;
             }
             Error::SeedUnstable { .. }
                 if self.primaries[secondary.plan.primary].lock().await.disturbances() > 0 => {}
@@ -230,6 +240,11 @@ impl World {
                     && self.plan.has(FaultKind::PermissionRevoked)
                     && error.class() == Class::Blocked => {}
             Error::BudgetSpent { .. } if had_faults => {}
+            // Whoever would read from a standby that stands still waits for as long as the budget lasts.
+            Error::Lagging { .. } | Error::BudgetSpent { .. } if self.is_primary_behind(secondary) => {
+                self.stage.primaries[secondary.plan.primary].catch_up().await?;
+                self.operated(secondary, "the primary's standby was let go on");
+            }
             // A primary that the worker writes has no tables before its first batch.
             Error::MissingTable { .. } if !self.is_begun(secondary, follower).await => {}
             error if error.class() == Class::Bug => return violated(Property::Sound, "calls itself a bug"),
@@ -238,39 +253,13 @@ impl World {
         Ok(End::Excused)
     }
 
+    fn is_primary_behind(&self, secondary: &SecondaryState) -> bool {
+        self.stage.primaries[secondary.plan.primary].is_behind()
+    }
+
     async fn is_begun(&self, secondary: &SecondaryState, follower: &Follower) -> bool {
         let primary = self.primaries[secondary.plan.primary].lock().await;
         primary.plan.writer == Writer::Tables || primary.stream(&follower.key).oracle.newest_batch() > 0
-    }
-
-    async fn reseed(
-        &self,
-        secondary: &SecondaryState,
-        follower: &Follower,
-        what: &str,
-    ) -> Result<(), Failure> {
-        let mut asker = secondary.place.asker().await?;
-        secondary.reset(&follower.key, &mut asker).await?;
-        asker.close().await;
-        self.operated(secondary, what);
-        Ok(())
-    }
-
-    fn has_column_added(&self, follower: &Follower) -> bool {
-        let job = follower.job(|_| {});
-        job.stream.datasets[0].columns.iter().any(|column| column.name == ADDED_COLUMN)
-    }
-
-    /// Brings the secondary to the columns that model and primary have.
-    async fn add_column(&self, secondary: &SecondaryState, follower: &Follower) -> Result<(), Failure> {
-        let merge = secondary.merge(follower, &follower.tables[0]);
-        let add =
-            format!("alter table if exists {merge} add column if not exists {} integer", ident(ADDED_COLUMN));
-        let mut asker = secondary.place.asker().await?;
-        asker.execute(&add).await?;
-        asker.close().await;
-        self.operated(secondary, "the column was added to the secondary's table, as advised");
-        Ok(())
     }
 
     async fn check_held(&self, secondary: &SecondaryState, follower: &Follower) -> Result<(), Failure> {
