@@ -60,6 +60,10 @@ async fn names_with_quotes_spaces_capitals_and_other_scripts() {
         table("My \"Data\"", "the \"Key\"", ["select", "with space, and comma"]),
         table("Größe$", "ключ", ["名前", "back\\slash{}"]),
         table("d", "d", ["v", "t"]),
+        // Names that our own statements use.
+        table("still", "after", ["still", "before"]),
+        table("touched", "key", ["columns", "versions"]),
+        table("k", "opened", ["kept", "fault"]),
     ];
     carried("Edge \"South\" O'Neill", setting, tables).await;
 }

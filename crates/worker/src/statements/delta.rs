@@ -63,17 +63,23 @@ pub(crate) fn copy_out(
 fn net_branches(pair: &Pair, range: BatchRange) -> String {
     let (x, y) = (range.after(), range.through());
     let named = format!("{}, v.{BATCH_IN}", carried_list(pair, "v"));
+    // Column by column: a whole row goes by its alias, which a column of that name would hide.
+    let kept = |name: &str| {
+        let name = ident(name);
+        format!("case when still.{BATCH_IN} is null then v.{name} else still.{name} end as {name}")
+    };
+    let kept: Vec<_> = carried_names(pair).into_iter().chain([BATCH_IN]).map(kept).collect();
     format!(
         "select {named}, 'U'::varchar(1) as {IUD} from {table} v \
          where v.{BATCH_IN} > {x} and v.{BATCH_IN} <= {y} and v.{BATCH_OUT} >= {y} \
          union all \
-         select {named}, v.{IUD} from (select (k.kept).*, k.{IUD} from (select \
-         case when still.{BATCH_IN} is null then v else still end as kept, \
+         select {named}, v.{IUD} from (select {kept}, \
          case when still.{BATCH_IN} is null then 'D' else 'U' end::varchar(1) as {IUD} from {table} v \
          left join {table} still on {still} and still.{BATCH_IN} <= {x} and still.{BATCH_OUT} >= {y} \
          where v.{BATCH_OUT} >= {x} and v.{BATCH_OUT} < {y} and v.{BATCH_IN} <= {x} \
          and not exists (select 1 from {table} l where {same} \
-         and l.{BATCH_IN} > {x} and l.{BATCH_IN} <= {y} and l.{BATCH_OUT} >= {y})) k) v",
+         and l.{BATCH_IN} > {x} and l.{BATCH_IN} <= {y} and l.{BATCH_OUT} >= {y})) v",
+        kept = kept.join(", "),
         table = pair.primary_table,
         same = equal_keys("l", "v", pair.key_names()),
         still = equal_keys("still", "v", pair.key_names()),

@@ -121,7 +121,8 @@ pub(crate) fn held(pair: &Pair) -> String {
 }
 
 /// Keys that the primary's history adds over (X, Y], among those that it touched; keys among them that are live more
-/// than once as of Y, and one of those with the batches that opened its versions.
+/// than once as of Y, and one of those with the batches that opened its versions. Names beside the keys begin as those
+/// that no column may have.
 pub(crate) fn growth(pair: &Pair, range: BatchRange) -> String {
     let (x, y) = (range.after(), range.through());
     let (table, keys) = (&pair.primary_table, list(pair.key_names()));
@@ -129,13 +130,13 @@ pub(crate) fn growth(pair: &Pair, range: BatchRange) -> String {
     format!(
         "with touched as (select {keys} from {table} where {BATCH_IN} > {x} and {BATCH_IN} <= {y} \
          union select {keys} from {table} where {BATCH_OUT} >= {x} and {BATCH_OUT} < {y}), \
-         counted as (select {given}, count(*) filter (where {before}) as before, count(*) filter (where {after}) as after, \
-         string_agg(v.{BATCH_IN}::text, ' and ' order by v.{BATCH_IN}) filter (where {after}) as opened \
+         counted as (select {given}, count(*) filter (where {before}) as ds_surf_before, count(*) filter (where {after}) as ds_surf_after, \
+         string_agg(v.{BATCH_IN}::text, ' and ' order by v.{BATCH_IN}) filter (where {after}) as ds_surf_opened \
          from touched k join {table} v on {same} group by {given}) \
-         select ((count(*) filter (where after > 0)) - (count(*) filter (where before > 0)))::text, \
-         (count(*) filter (where after > 1))::text, \
-         min(format('(%s) has %s live versions as of batch {y} on the primary: batch_in %s', {shown}, after, opened)) \
-         filter (where after > 1) from counted c",
+         select ((count(*) filter (where ds_surf_after > 0)) - (count(*) filter (where ds_surf_before > 0)))::text, \
+         (count(*) filter (where ds_surf_after > 1))::text, \
+         min(format('(%s) has %s live versions as of batch {y} on the primary: batch_in %s', {shown}, ds_surf_after, ds_surf_opened)) \
+         filter (where ds_surf_after > 1) from counted c",
         given = prefixed("k", pair.key_names()),
         before = at(x),
         after = at(y),
