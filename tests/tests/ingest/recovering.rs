@@ -6,6 +6,7 @@ use milestream_tests::{At, Tape};
 use milestream_worker::Error;
 use milestream_worker::ingest::{self, IngestOutcome, Scd};
 use milestream_worker::observer::{NoticeKind, Observers, Step, Unobserved, Verdict};
+use milestream_worker::reset::{self, Order};
 use sqlx::ConnectOptions;
 use tokio_util::sync::CancellationToken;
 
@@ -50,6 +51,22 @@ async fn a_batch_that_dies_is_run_again_under_its_id() {
         assert_eq!(outcome.batch.0, 2);
         let staged = mill.staged("people").await;
         assert_eq!(staged.len(), 4, "rows of both batches, each once: {staged:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_batch_that_is_reset_leaves_nothing_and_its_id_is_free_again() {
+    for (strategy, step) in [(Scd::Forensic, Step::ChunkCommitted), (Scd::LiveOnly, Step::BeforeCommit)] {
+        let mut mill = with_two_people(strategy).await;
+        mill.run(Arc::new(At::stop(step, 1))).await.unwrap_err();
+        mill.expire_lease().await;
+        let job = Arc::new(mill.job.clone());
+        let done = reset::of_primary(job, Order::default(), Arc::new(Unobserved)).await.unwrap();
+        assert_eq!(done.open.map(|open| (open.batch.0, open.kind)), Some((2, "ingestion".to_owned())));
+        let left = "select (select count(*) from hub_batch_metrics) || ' ' || (select \"currentBatch\" from hub_batch_counter) \
+                    || ' ' || (select count(*) from hub_store1_people_staging where ds_surf_batch_id = 2)";
+        assert_eq!(mill.value("store", left).await.as_deref(), Some("1 1 0"), "{strategy:?}");
+        assert_eq!(mill.ingest().await.batch.0, 2);
     }
 }
 
