@@ -317,7 +317,7 @@ async fn matched(
     let (sources, targets) =
         tokio::join!(catalog::find_all(primary, &source_names), catalog::find_all(secondary, &target_names));
     let (sources, targets) = (sources?, targets?);
-    let types = unseen_types(job, secondary, &sources, &targets).await?;
+    let types = unseen_types(datasets, secondary, &sources, &targets).await?;
     let (mut pairs, mut tables, mut differences) = (Vec::new(), Vec::new(), Vec::new());
     for (((dataset, name), source), target) in datasets.iter().zip(source_names).zip(sources).zip(targets) {
         let endpoint = || primary.endpoint.to_string();
@@ -334,17 +334,15 @@ async fn matched(
 
 /// Types of the secondary that none of its columns shows; asked for only where there are such.
 async fn unseen_types(
-    job: &Job,
+    datasets: &[&Dataset],
     secondary: &mut Session,
     sources: &[Option<Table>],
     targets: &[Option<Table>],
 ) -> Result<Vec<Candidate>> {
-    let names = job.stream.datasets.iter().zip(sources.iter().zip(targets)).flat_map(
-        |(dataset, (source, target))| {
-            let source = source.iter();
-            source.flat_map(move |source| schema::missing_names(dataset, source, target.as_ref()))
-        },
-    );
+    let names = datasets.iter().zip(sources.iter().zip(targets)).flat_map(|(dataset, (source, target))| {
+        let source = source.iter();
+        source.flat_map(move |source| schema::missing_names(dataset, source, target.as_ref()))
+    });
     catalog::find_types(secondary, names.collect::<BTreeSet<_>>()).await
 }
 
