@@ -15,7 +15,7 @@ use crate::postgres::sql::ident;
 use crate::postgres::{Endpoint, Session};
 use crate::statements::compare;
 use crate::sync::datasets::{self, Roster};
-use crate::sync::{Job, planning};
+use crate::sync::{Job, drafting, planning};
 use crate::tables::streams;
 
 /// A secondary that equals its primary.
@@ -57,13 +57,14 @@ pub async fn compare_rows(job: &Arc<Job>) -> Result<Equal> {
     }
     let mut rows = 0;
     for (pair, table) in pairs.iter().zip(&tables) {
-        let relation = planning::relation(pair, table.kind.is_lockable());
+        let relation = drafting::relation(pair, table);
         let expectation = Expectation {
             system: identity.system.clone(),
             metrics_table: metrics_table(&upstream.platform),
             stream_key: job.stream_key(),
             batches: vec![identity.batch.clone()],
             relations: vec![relation],
+            position: None,
         };
         expectation.open(&mut primary, "compare").await?;
         rows += compare_dataset(pair, watermark, &mut primary, &mut secondary).await?;

@@ -5,7 +5,7 @@ mod server;
 
 use std::time::Duration;
 
-use milestream_core::milestone::PrimaryBatch;
+use milestream_core::milestone::{LocalBatch, PrimaryBatch};
 
 use server::Said;
 
@@ -333,6 +333,47 @@ pub enum Error {
         endpoint: String,
         /// The batch that is missing.
         batch: PrimaryBatch,
+    },
+    /// A server that is read has not come as far as another one that was read before.
+    #[error(
+        "{endpoint} reached a standby that has replayed to {replayed}, and this sync has seen {seen} there: the endpoint \
+         is several servers, or a standby that was held back"
+    )]
+    Behind {
+        /// The primary database.
+        endpoint: String,
+        /// How far the standby has replayed.
+        replayed: String,
+        /// How far the server had come that was read before.
+        seen: String,
+    },
+    /// The tables are not those of the watermark, so that old rows hold other values than the primary's.
+    #[error(
+        "tables of stream {stream:?} changed since batch {watermark}, so that rows from before hold other values than \
+         the primary's; nothing was written\n{differences}"
+    )]
+    SchemaChanged {
+        /// The stream.
+        stream: String,
+        /// X.
+        watermark: PrimaryBatch,
+        /// The differences, one a line.
+        differences: String,
+    },
+    /// Another program has committed a batch of the stream.
+    #[error(
+        "batch {theirs} of stream {stream:?} was committed here by another program since batch {ours}, the last of \
+         Milestream's own, which holds batch {watermark} of the primary; nothing was written"
+    )]
+    TurnTaken {
+        /// The stream.
+        stream: String,
+        /// The newest batch that is committed.
+        theirs: LocalBatch,
+        /// The newest batch that Milestream committed.
+        ours: LocalBatch,
+        /// X.
+        watermark: PrimaryBatch,
     },
     /// Columns, types or keys changed while a sync was in flight.
     #[error(

@@ -16,6 +16,7 @@ mod postgres;
 pub mod reset;
 mod rights;
 mod schema;
+mod shapes;
 mod staging;
 mod statements;
 mod stream_name;

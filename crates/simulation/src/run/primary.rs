@@ -51,6 +51,13 @@ pub(crate) struct StreamState {
     pub(crate) pruned_before: i32,
 }
 
+impl StreamState {
+    /// Whether a restore went back behind a batch, after so many restores.
+    pub(crate) fn fell_below(&self, batch: i32, restores: usize) -> bool {
+        self.restored_to.iter().skip(restores).any(|to| *to < batch)
+    }
+}
+
 impl PrimaryState {
     /// Creates the primary's empty tables, or the source's where the worker writes the primary.
     pub(crate) async fn create(

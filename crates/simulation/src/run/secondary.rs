@@ -167,11 +167,17 @@ impl SecondaryState {
     /// Whether the worker may say that the primary is not what it was.
     pub(crate) async fn is_reset_real(&self, key: &str, primary: &StreamState) -> bool {
         let ledger = self.follower(key).ledger.lock().await;
-        let since =
-            |restores: usize, batch: i32| primary.restored_to.iter().skip(restores).any(|to| *to < batch);
-        let held = ledger.held.as_ref().is_some_and(|held| since(held.restores, held.watermark));
-        let capture = ledger.capture.as_ref().is_some_and(|capture| since(capture.restores, capture.to));
-        held || capture
+        let capture = ledger.capture.as_ref();
+        let has_capture_gone =
+            capture.is_some_and(|capture| primary.fell_below(capture.to, capture.restores));
+        drop(ledger);
+        has_capture_gone || self.is_behind_us(key, primary).await
+    }
+
+    /// Whether the primary went back behind what the secondary holds. A batch in flight that it lost is none of that.
+    pub(crate) async fn is_behind_us(&self, key: &str, primary: &StreamState) -> bool {
+        let ledger = self.follower(key).ledger.lock().await;
+        ledger.held.as_ref().is_some_and(|held| primary.fell_below(held.watermark, held.restores))
     }
 
     /// A digest of all of a stream's tables, as an expression.

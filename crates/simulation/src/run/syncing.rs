@@ -104,7 +104,7 @@ impl World {
             let (newest, went_back) = {
                 let primary = self.primaries[secondary.plan.primary].lock().await;
                 let stream = primary.stream(&follower.key);
-                (stream.oracle.newest_batch(), secondary.is_reset_real(&follower.key, stream).await)
+                (stream.oracle.newest_batch(), secondary.is_behind_us(&follower.key, stream).await)
             };
             if let Some(table) = follower.ledger.lock().await.remade() {
                 let what = format!("{at}: a hand emptied {table:?} or made it again, and nobody noticed");
@@ -223,6 +223,12 @@ impl World {
                 if secondary.is_meddled_with(follower).await =>
             {
                 self.clear_up(secondary, follower).await?;
+            }
+            Error::SchemaChanged { .. }
+                if follower.has_late_column() || secondary.may_refuse_types(follower) =>
+            {
+                self.reseed(secondary, follower, "the stream begins anew, as advised after a column changed")
+                    .await?;
             }
             Error::SeedUnstable { .. }
                 if self.primaries[secondary.plan.primary].lock().await.disturbances() > 0 => {}

@@ -65,7 +65,7 @@ pub struct Keys {
     /// Share of a table's rows, 0 to 1, that one sync may delete; a sync that would delete more halts.
     #[arg(long, env = "MILESTREAM_MAX_DELETE_FRACTION", value_name = "SHARE")]
     pub max_delete_fraction: Option<f64>,
-    /// Whether live-only tables made by Milestream are unique on the key hash, as DataSurface's Python needs to take turns.
+    /// Whether live-only tables made by Milestream are unique on the key hash, as DataSurface's Python needs it; taking turns with it does not work yet.
     #[arg(long, env = "MILESTREAM_INTERCHANGE", value_name = "BOOL")]
     pub interchange: Option<bool>,
     /// Memory with which the secondary builds indexes.

@@ -28,6 +28,7 @@ impl Error {
             | Error::Stalled { .. }
             | Error::LeaseLapsed { .. }
             | Error::Lagging { .. }
+            | Error::Behind { .. }
             | Error::Injected { .. } => Class::Transient,
             Error::Statement { source, .. } => class_of_driver_error(source),
             Error::Rewritten { .. }
@@ -52,6 +53,8 @@ impl Error {
             | Error::Pruned { .. }
             | Error::LiveRowsLost { .. }
             | Error::LiveRowsMoved { .. }
+            | Error::SchemaChanged { .. }
+            | Error::TurnTaken { .. }
             | Error::Diverged { .. }
             | Error::Unwritten { .. }
             | Error::TooManyDeletes { .. }
@@ -107,6 +110,21 @@ impl Error {
             Error::Statement { source, .. } => advice_for_driver_error(source),
             Error::LeaseLapsed { .. } => "the link to the secondary or the server hangs; the sync goes on by itself".into(),
             Error::Lagging { .. } => "the sync goes on by itself when the standby has caught up".into(),
+            Error::Behind { .. } => {
+                "the sync goes on by itself when the standby has caught up, or another server answers; let `endpoints` name one \
+                 server where that takes too long"
+                    .into()
+            }
+            Error::SchemaChanged { .. } => format!(
+                "seeding brings old rows to the primary's values. Bring model, primary and secondary to the same columns and \
+                 types; then, {}",
+                seed_again(stream)
+            ),
+            Error::TurnTaken { .. } => format!(
+                "Milestream and another program cannot take turns on a stream yet, since a sync from the older watermark would \
+                 leave rows that are deleted since. Let only one of them write it; to go on with Milestream, {}",
+                seed_again(stream)
+            ),
             Error::Stalled { .. } => "the link or the server hangs; the sync goes on by itself when it answers again".into(),
             Error::MissingTable { endpoint, .. } => format!(
                 "check the names of platform, store and dataset in the model, the role's search_path on {endpoint}, and whether the primary has ingested the store yet"

@@ -14,8 +14,8 @@ use crate::postgres::Session;
 use crate::postgres::catalog::{self, RelationKind, Table};
 use crate::postgres::sql::{ident, literal};
 use crate::schema::missing_names;
+use crate::sync::drafting::estimate;
 use crate::sync::ground::Ground;
-use crate::sync::planning::estimate;
 
 /// The source as it is read: fitted to the merge tables, in a transaction that stays open.
 pub(crate) struct Survey {

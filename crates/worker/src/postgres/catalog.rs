@@ -1,6 +1,6 @@
 //! What the catalog says of a table: columns, types, keys, indexes, leaves and files.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::Session;
 use super::fields::Fields;
@@ -26,6 +26,16 @@ pub(crate) struct Table {
     pub(crate) rows_estimated: Option<f64>,
     /// Bytes of the main forks, leaves included.
     pub(crate) bytes: i64,
+    /// Partitions and heirs of every level, in order of their OIDs.
+    pub(crate) parts: Vec<Part>,
+}
+
+/// A relation whose rows a SELECT from its parent reads.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Part {
+    pub(crate) oid: u32,
+    /// Qualified and quoted where it must be.
+    pub(crate) table: String,
 }
 
 /// What kind of relation a name stands for.
@@ -69,6 +79,8 @@ pub(crate) struct Column {
     pub(crate) name: String,
     /// Tells a column from one of the same name that was dropped before it was added.
     pub(crate) attnum: i16,
+    /// OID and modifier of its type, of meaning on this server only.
+    pub(crate) type_id: String,
     /// What its type is.
     pub(crate) structure: Structure,
     pub(crate) nullable: bool,
@@ -157,6 +169,10 @@ fn relation() -> String {
         (select relid from pg_partition_tree(c.oid) where isleaf)) and l.reltuples >= 0 and l.relkind <> 'p'), \
      'bytes', (select coalesce(sum(pg_relation_size(l.oid)), 0)::int8 from pg_class l where l.relkind in ('r', 'm') and \
         (l.oid = c.oid or l.oid in (select relid from pg_partition_tree(c.oid) where isleaf))), \
+     'parts', (with recursive tree(oid) as (select i.inhrelid from pg_inherits i where i.inhparent = c.oid and c.relhassubclass \
+           union select i.inhrelid from pg_inherits i join tree on i.inhparent = tree.oid) \
+        select coalesce(json_agg(json_build_object('oid', tree.oid::int8, 'table', format('%I.%I', s.nspname, p.relname)) \
+           order by tree.oid), '[]') from tree join pg_class p on p.oid = tree.oid join pg_namespace s on s.oid = p.relnamespace), \
      'columns', array_to_json(array(select json_build_object('name', a.attname, 'attnum', a.attnum, 'used', {used}, \
            'nullable', not a.attnotnull, 'collation', a.attcollation::int8, \
            'generated', a.attgenerated <> '' or a.attidentity = 'a') \
@@ -193,6 +209,7 @@ struct CatalogTable {
     rows_estimated: Option<f64>,
     bytes: i64,
     hooks: Vec<String>,
+    parts: Vec<Part>,
 }
 
 #[derive(Deserialize)]
@@ -212,6 +229,7 @@ impl CatalogTable {
             collation: dictionary.collation(column.collation),
             name: column.name,
             attnum: column.attnum,
+            type_id: format!("{}:{}", column.used.kind, column.used.modifier),
             nullable: column.nullable,
             generated: column.generated,
         };
@@ -226,6 +244,7 @@ impl CatalogTable {
             rows_estimated: self.rows_estimated,
             bytes: self.bytes,
             hooks: self.hooks,
+            parts: self.parts,
         }
     }
 }

@@ -9,6 +9,7 @@ use sqlx::{Connection, PgConnection, Postgres};
 
 use super::dial::{Call, Dialed};
 use super::fields::Fields;
+use super::read::Position;
 use super::settings::{self, KEPT, MARKER, Settings};
 use super::sql::{assembled, literal};
 use super::vigil::Vigil;
@@ -55,6 +56,8 @@ pub(crate) struct Session {
     pub(crate) backend: Backend,
     pub(crate) facts: ServerFacts,
     pub(crate) patience: Patience,
+    /// How far the server had come when a read was opened over this session last.
+    pub(crate) read_at: Option<Position>,
 }
 
 impl Session {
@@ -116,7 +119,7 @@ impl Session {
             let seen = "it dropped the settings of the session".to_owned();
             return Err(Error::Pooler { endpoint: endpoint.to_string(), seen });
         }
-        let mut session = Session { connection, bypass, endpoint, backend, facts, patience };
+        let mut session = Session { connection, bypass, endpoint, backend, facts, patience, read_at: None };
         if session.facts.encoding == "SQL_ASCII" {
             // The driver asks for UTF-8, which would be demanded of bytes that have no encoding.
             let bytes = "set client_encoding to 'SQL_ASCII'".to_owned();

@@ -91,8 +91,8 @@ pub(crate) struct Dictionary {
 /// A type where it is used, with its modifier.
 #[derive(Clone, Deserialize)]
 pub(crate) struct Use {
-    kind: i64,
-    modifier: i32,
+    pub(super) kind: i64,
+    pub(super) modifier: i32,
     /// As `format_type` writes it; how it qualifies a name follows the search path.
     spelled: String,
 }

@@ -7,6 +7,7 @@ pub(crate) mod doubles;
 pub(crate) mod ingest;
 pub(crate) mod landing;
 pub(crate) mod merge;
+pub(crate) mod parts;
 pub(crate) mod proof;
 pub(crate) mod reset;
 pub(crate) mod seed;

@@ -3,7 +3,7 @@
 use milestream_core::chunk::{BlockRange, DeltaPosition, KeyRange};
 use milestream_core::milestone::{BatchRange, LocalBatch, PrimaryBatch};
 
-use super::{block_delta, compare, delta, doubles, landing, merge, proof, samples, seed};
+use super::{block_delta, compare, delta, doubles, landing, merge, parts, proof, samples, seed};
 use crate::pair::{Holding, Pair};
 
 const X: PrimaryBatch = PrimaryBatch(4);
@@ -37,6 +37,16 @@ fn what_a_seed_reads() {
         ("sample by pages", seed::sample(pair, X, 100, 10_000, true)),
         ("sample of a view", seed::sample(pair, X, 100, 10_000, false)),
         ("copy in", seed::copy_in(pair, &pair.names.landing)),
+    ]));
+}
+
+#[test]
+fn what_is_counted_where_parts_came_or_went() {
+    let parts = ["public.low".to_owned(), "\"O'H\".high".to_owned()];
+    insta::assert_snapshot!(both(|pair| vec![
+        ("parts came", parts::question(pair, X, &parts)),
+        ("parts went", parts::question(pair, X, &[])),
+        ("held", parts::held(pair)),
     ]));
 }
 

@@ -11,18 +11,22 @@ use super::ground::Ground;
 use super::helpers::{self, copy_with_helpers};
 use super::landing::Tally;
 use super::leading::Leadership;
-use super::planning::{self, Decision, Draft, Former};
+use super::planning::{self, Decision, Draft};
+use super::replanning::{self, Cause};
 use super::retry::Budget;
 use super::sessions::Sessions;
 use super::{
     Committed, Outcome, Until, Upstream, datasets, gathering, landing, merging, renaming, standing, storing,
+    watermark,
 };
-use crate::error::{Class, Error, Result};
+use crate::error::{Error, Result};
 use crate::observer::{Happening, NoticeKind, Step};
 use crate::pair::Holding;
 use crate::panics::caught;
-use crate::postgres::Session;
+use crate::postgres::sql::ident;
+use crate::postgres::{Session, catalog};
 use crate::schema;
+use crate::shapes::Shapes;
 use crate::tables::batches::{self, Counts};
 use crate::tables::chunks;
 use crate::tables::history::{self, Timings};
@@ -67,13 +71,14 @@ async fn lead(
     streams::go_on(secondary, &ground.tables, &ground.stream, lease.token()).await?;
     loop {
         ground.check_stop()?;
-        let plan = next_plan(ground, lease, sessions, secondary, outcome, budget).await?;
+        let plan = Box::pin(next_plan(ground, lease, sessions, secondary, outcome, budget)).await?;
         let Some(plan) = plan else { break };
         let upstream = plan.upstream.clone();
         // Datasets that came are seeded inside of the next sync, not instead of it.
         let goes_on = plan.flight.beside.is_some();
-        bring_home(ground, plan, secondary, outcome, budget).await?;
-        if until == Until::OneSync && !goes_on {
+        // A sync that is given up has left a watermark to go on from.
+        let is_home = bring_home(ground, plan, secondary, outcome, budget).await?;
+        if is_home && until == Until::OneSync && !goes_on {
             outcome.caught_up = is_newest(ground, &upstream, sessions, outcome.watermark).await;
             break;
         }
@@ -120,6 +125,7 @@ async fn next_plan(
 ) -> Result<Option<Plan>> {
     let mut row = streams::load(secondary, &ground.tables, &ground.stream).await?;
     outcome.watermark = row.watermark;
+    watermark::require_own_turn(&ground.job, &row)?;
     let upstream = planning::choose_upstream(&ground.job, &row).await?;
     if row.primary.as_ref().is_some_and(|former| *former != upstream.platform) {
         renaming::adopt(ground, lease, secondary, &row, upstream).await?;
@@ -130,30 +136,34 @@ async fn next_plan(
     let plan = if let Some(mut flight) = row.flight {
         flight.retries += 1;
         let datasets = datasets::of_flight(&ground.job, &flight);
-        let (pairs, _) = planning::pairs(&ground.job, upstream, &mut primary, secondary, &datasets).await?;
+        let (pairs, tables) =
+            planning::pairs(&ground.job, upstream, &mut primary, secondary, &datasets).await?;
+        let found = Shapes::of(&pairs, &tables);
         let (lease, upstream, sessions) = (lease.clone(), upstream.clone(), Arc::clone(sessions));
         let plan = Plan::led(flight, pairs, row.generation, lease, upstream, sessions);
-        match moved_shape(&plan) {
+        match moved_shape(&plan).or_else(|| watermark::moved_since(&plan.flight, &found)) {
             None => {
                 resume(ground, &plan, secondary).await?;
                 Some(plan)
             }
             Some(moved) => {
                 ground.notice(NoticeKind::Replanned, format!("{moved}; the sync is planned anew"));
-                replan(ground, &plan, false, secondary).await?
+                replanning::replan(ground, &plan, Cause::Moved, secondary).await?
             }
         }
     } else {
         let decision = planning::decide(&ground.job, upstream, &mut primary, secondary, &row, None).await?;
         match decision {
-            Decision::Nothing { why, notes } => {
+            Decision::Nothing { why, notes, system } => {
                 tell(ground, notes);
+                replanning::adopt(ground, lease, &row, &system, secondary).await?;
                 outcome.caught_up = true;
                 outcome.why = Some(why);
                 ground.reach(Step::Idle, Happening::Reached).await?;
                 None
             }
             Decision::Sync(mut draft) => {
+                replanning::adopt(ground, lease, &row, &draft.flight.expectation.system, secondary).await?;
                 let generation = row.generation + 1;
                 tell(ground, std::mem::take(&mut draft.notes));
                 storing::store(ground, lease, secondary, &draft, generation, None).await?;
@@ -214,99 +224,58 @@ async fn report_plan(ground: &Ground, plan: &Plan, secondary: &mut Session, budg
     ground.reach(Step::Planned, plan.happening(progress)).await
 }
 
-/// Brings a plan to its commit. A seed whose table changed under it is planned anew, a few times; an increment is read
-/// in the order of its keys then, in one snapshot, which no such change can disturb.
+/// Brings a plan to its commit; whether it got there. A seed whose table changed under it is planned anew, a few times; an
+/// increment is read in the order of its keys then, in one snapshot, which no such change can disturb. One that has nowhere to
+/// go to any more is given up.
 async fn bring_home(
     ground: &Arc<Ground>,
     plan: Plan,
     secondary: &mut Session,
     outcome: &mut Outcome,
     budget: &Budget,
-) -> Result<()> {
+) -> Result<bool> {
     let mut plan = Arc::new(plan);
     let committed = loop {
-        match fly(ground, &plan, secondary).await {
+        let error = match fly(ground, &plan, secondary).await {
             Ok(committed) => break committed,
-            Err(error) if is_replanned(&error, &plan) => {
-                let plans = plan.flight.plans;
-                if plan.flight.is_seed() && plans >= PLANS_MAX {
-                    // An error may have left a transaction of the leader's own open.
-                    secondary.rollback().await?;
-                    // Whoever syncs again has put an end to the cause: the plans are counted from there on.
-                    secondary.begin().await?;
-                    streams::forget_plans(secondary, &ground.tables, &ground.stream).await?;
-                    plan.lease.fence(secondary).await?;
-                    secondary.commit("giving up a seed").await?;
-                    let (stream, last) = (ground.stream.clone(), Box::new(error));
-                    return Err(Error::SeedUnstable { stream, plans, last });
-                }
-                let next = match plan.flight.is_seed() {
-                    true => "the seed is planned anew",
-                    false => "the increment is read in the order of its keys instead",
-                };
-                ground.notice(NoticeKind::Replanned, format!("{error}; {next}"));
-                let Some(anew) = replan(ground, &plan, true, secondary).await? else { return Ok(()) };
-                plan = Arc::new(anew);
-                report_plan(ground, &plan, secondary, budget).await?;
-            }
-            Err(error) => return Err(error),
+            Err(error) => error,
+        };
+        let Some(cause) = Cause::of(&error, &plan) else { return Err(error) };
+        if cause == Cause::Refused && !replanning::is_passed(ground, &plan).await {
+            return Err(error);
         }
+        if cause != Cause::Refused && plan.flight.plans >= PLANS_MAX {
+            if plan.flight.is_seed() {
+                return Err(give_up_seed(ground, &plan, secondary, error).await?);
+            }
+            if cause == Cause::Lost {
+                return Err(error);
+            }
+        }
+        ground.notice(NoticeKind::Replanned, format!("{error}; {}", cause.follows(&plan)));
+        match replanning::replan(ground, &plan, cause, secondary).await? {
+            Some(next) => plan = Arc::new(next),
+            None => return Ok(false),
+        }
+        report_plan(ground, &plan, secondary, budget).await?;
     };
     budget.advance();
     outcome.syncs += 1;
     outcome.committed.push(committed);
     outcome.watermark = Some(plan.flight.to);
-    Ok(())
+    Ok(true)
 }
 
-/// A seed whose primary was restored meanwhile has nothing to lose: it is planned anew like one whose table changed.
-fn is_replanned(error: &Error, plan: &Plan) -> bool {
-    error.class() == Class::Replan
-        || (plan.flight.is_seed_of_all() && matches!(error, Error::PrimaryReset { .. }))
-}
-
-/// A new plan for the same sync: X of a seed is chosen anew, and Y of an increment; the local batch stays where it can.
-/// `None` where datasets that came are gone again, so that there is nothing to plan.
-async fn replan(
-    ground: &Ground,
-    old: &Plan,
-    was_disturbed: bool,
-    secondary: &mut Session,
-) -> Result<Option<Plan>> {
+/// Whoever syncs again has put an end to the cause: the plans are counted from there on.
+async fn give_up_seed(ground: &Ground, plan: &Plan, secondary: &mut Session, last: Error) -> Result<Error> {
     // An error may have left a transaction of the leader's own open.
     secondary.rollback().await?;
-    helpers::withdraw(ground, old, secondary).await?;
-    let mut row = streams::load(secondary, &ground.tables, &ground.stream).await?;
-    row.flight = None;
-    let mut primary = old.sessions.reader(ground, &old.upstream, "plan").await?;
-    let former = Former { flight: &old.flight, was_disturbed };
-    let decision =
-        planning::decide(&ground.job, &old.upstream, &mut primary, secondary, &row, Some(former)).await?;
-    let draft = match decision {
-        Decision::Sync(draft) => draft,
-        Decision::Nothing { .. } if old.flight.beside.is_some() => {
-            old.sessions.keep_reader(primary);
-            crate::reset::throw_away(ground, &old.lease, secondary).await?;
-            return Ok(None);
-        }
-        Decision::Nothing { .. } => return Err(gone(&primary, old)),
-    };
-    old.sessions.keep_reader(primary);
-    let generation = old.generation + 1;
-    storing::store(ground, &old.lease, secondary, &draft, generation, Some(old.flight.local)).await?;
-    let Draft { flight, pairs, .. } = *draft;
-    let (lease, upstream, sessions) = (old.lease.clone(), old.upstream.clone(), Arc::clone(&old.sessions));
-    Ok(Some(Plan::led(flight, pairs, generation, lease, upstream, sessions)))
-}
-
-/// The batch that a sync was going to is not there any more, nor any other to go to.
-fn gone(primary: &Session, old: &Plan) -> Error {
-    let (endpoint, batch) = (primary.endpoint.to_string(), old.flight.to);
-    if primary.facts.in_recovery {
-        return Error::Lagging { endpoint, batch };
-    }
-    let watermark = old.flight.from.unwrap_or(batch);
-    Error::PrimaryReset { endpoint, watermark, seen: format!("batch {batch} is gone from batch_metrics") }
+    secondary.begin().await?;
+    streams::forget_plans(secondary, &ground.tables, &ground.stream).await?;
+    plan.lease.fence(secondary).await?;
+    secondary.commit("giving up a seed").await?;
+    let (stream, plans) = (ground.stream.clone(), plan.flight.plans);
+    Ok(Error::SeedUnstable { stream, plans, last: Box::new(last) })
 }
 
 async fn fly(ground: &Arc<Ground>, plan: &Arc<Plan>, secondary: &mut Session) -> Result<Committed> {
@@ -394,6 +363,18 @@ fn committed(flight: &Flight, counts: Counts, timings: Timings) -> Committed {
     }
 }
 
+/// Keeps what the tables look like that a seed leaves: it wrote all rows of them.
+async fn keep_shapes(ground: &Ground, plan: &Plan, secondary: &mut Session) -> Result<()> {
+    let Some(shapes) = plan.flight.tables.clone() else { return Ok(()) };
+    let names: Vec<_> = plan.pairs.iter().map(|pair| ident(&pair.names.merge)).collect();
+    let found = catalog::find_all(secondary, &names).await?;
+    let made = plan.pairs.iter().zip(&found);
+    let made = made.filter_map(|(pair, table)| Some((pair.dataset.as_str(), table.as_ref()?)));
+    let shapes = shapes.with_secondaries(made);
+    let is_beside = plan.flight.beside.is_some();
+    streams::keep_shapes(secondary, &ground.tables, &ground.stream, &shapes, is_beside).await
+}
+
 async fn write_rows(
     ground: &Ground,
     plan: &Plan,
@@ -406,6 +387,9 @@ async fn write_rows(
     };
     merging::clear_old(ground, plan, secondary).await?;
     standing::keep(ground, plan, secondary).await?;
+    if plan.flight.is_seed() {
+        keep_shapes(ground, plan, secondary).await?;
+    }
     Ok(counts)
 }
 

@@ -175,12 +175,19 @@ impl Copying<'_> {
     }
 
     /// A chunk whose bounds were planned: read, write and mark, all or nothing.
-    async fn bounded(&mut self, claimed: Claimed) -> Result<()> {
+    async fn bounded(&mut self, mut claimed: Claimed) -> Result<()> {
         let plan = self.plan;
         let pair = plan.pair(&claimed.dataset)?;
         let mut expectation = plan.flight.expectation.for_dataset(&claimed.dataset);
         if let ChunkBounds::Blocks(range) = &claimed.bounds {
             expectation = expectation.for_leaf(&range.leaf);
+        }
+        if claimed.bounds == ChunkBounds::Sweep {
+            let tables = &self.ground.tables;
+            let farthest = chunks::farthest(self.secondary, tables, self.scope, &claimed.dataset).await?;
+            if let Some(farthest) = farthest {
+                expectation.position = Some(farthest.later(expectation.position.take()));
+            }
         }
         let Statements { copy_out, copy_in } = statements(plan, pair, &claimed.bounds)?;
         // Counted in the sweep's own snapshot: it is the last that the increment takes.
@@ -192,6 +199,7 @@ impl Copying<'_> {
             _ => None,
         };
         let found = self.open_read(&claimed, &expectation, ledger.as_deref()).await?;
+        claimed.position = self.primary.read_at.clone();
         self.secondary.begin().await?;
         let piped = {
             let mut source = self.ground.kindness.read(self.primary, &copy_out).await?;

@@ -7,7 +7,6 @@ use milestream_core::stream::Dataset;
 
 use super::datasets::{self, Apart, Roster};
 use super::job::{Job, Upstream};
-use super::planning::Decision;
 use super::target::Target;
 use crate::error::Result;
 use crate::postgres::Session;
@@ -34,7 +33,8 @@ impl<'j> Course<'j> {
         Course { target: Target::seed(newest), datasets, left, apart, notes }
     }
 
-    /// What follows a watermark: datasets that came are seeded as of it before the others go on.
+    /// What follows a watermark: datasets that came are seeded as of it before the others go on, as far as `rows_max`
+    /// recorded rows go; or why nothing does, and what there is to say of datasets that are left out.
     pub(super) async fn after(
         job: &'j Job,
         upstream: &Upstream,
@@ -42,7 +42,8 @@ impl<'j> Course<'j> {
         row: &StreamRow,
         watermark: PrimaryBatch,
         batches: Vec<CommittedBatch>,
-    ) -> Result<Result<Course<'j>, Decision>> {
+        rows_max: u64,
+    ) -> Result<Result<Course<'j>, (String, Vec<String>)>> {
         let roster = Roster::of(job, row);
         let ready = datasets::on_primary(job, upstream, primary, &roster.came).await?;
         let waiting = roster.came.difference(&ready).cloned().collect();
@@ -56,12 +57,12 @@ impl<'j> Course<'j> {
         }
         if roster.held.is_empty() {
             let why = format!("the model has none of the datasets that batch {watermark} stands for");
-            return Ok(Err(Decision::Nothing { why, notes }));
+            return Ok(Err((why, notes)));
         }
         let is_behind = batches.is_empty();
-        let Some(target) = Target::increment(watermark, batches, job.tuning.max_rows_per_sync) else {
+        let Some(target) = Target::increment(watermark, batches, rows_max) else {
             let why = nothing_newer(primary, watermark, is_behind);
-            return Ok(Err(Decision::Nothing { why, notes }));
+            return Ok(Err((why, notes)));
         };
         let datasets = datasets::named(job, &roster.held);
         let mut course = Course { target, datasets, left: roster.left, apart: Vec::new(), notes };

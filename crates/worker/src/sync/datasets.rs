@@ -93,7 +93,8 @@ pub(super) async fn apart(
         match found {
             Some((table, lockable)) => {
                 let dataset = dataset.clone();
-                apart.relations.push(Relation { dataset, table, lockable, leaves: Vec::new() });
+                let (leaves, columns) = (Vec::new(), Vec::new());
+                apart.relations.push(Relation { dataset, table, lockable, leaves, columns });
             }
             None if counted.contains(dataset) => apart.missing.push(dataset.clone()),
             None => {}

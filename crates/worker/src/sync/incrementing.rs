@@ -4,8 +4,8 @@ use milestream_core::chunk::{ChunkBounds, ChunkSize, DeltaRange};
 use milestream_core::milestone::BatchRange;
 
 use super::copying::counted;
+use super::drafting::estimate;
 use super::job::{IncrementStrategy, Job};
-use super::planning::estimate;
 use super::seeding;
 use crate::error::{Error, Result};
 use crate::pair::Pair;

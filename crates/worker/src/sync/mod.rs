@@ -5,6 +5,7 @@ pub(crate) mod copying;
 mod course;
 pub(crate) mod datasets;
 mod doubles;
+pub(crate) mod drafting;
 pub(crate) mod former;
 mod gathering;
 pub(crate) mod ground;
@@ -23,6 +24,7 @@ pub(crate) mod planning;
 pub(crate) mod proof;
 pub(crate) mod recovery;
 mod renaming;
+mod replanning;
 pub(crate) mod retry;
 mod seeding;
 pub(crate) mod sessions;
@@ -31,6 +33,7 @@ pub(crate) mod stopping;
 pub(crate) mod storing;
 mod sweeping;
 mod target;
+mod watermark;
 
 use std::sync::Arc;
 

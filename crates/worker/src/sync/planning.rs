@@ -3,32 +3,30 @@
 use std::collections::BTreeSet;
 
 use milestream_core::catch_up;
-use milestream_core::chunk::ChunkBounds;
-use milestream_core::milestone::{BatchRange, LocalBatch, PrimaryBatch};
+use milestream_core::milestone::PrimaryBatch;
 use milestream_core::names;
 use milestream_core::stream::Dataset;
 
 use super::course::Course;
 use super::datasets::{self, Roster};
-use super::incrementing::Increment;
-use super::job::{IncrementStrategy, Job, PrimaryChoice, Upstream};
-use super::target::Target;
-use super::{renaming, seeding};
+use super::drafting::draft;
+use super::job::{Job, PrimaryChoice, Upstream};
+use super::renaming;
+use super::watermark::{self, Sides};
 use crate::error::{Error, Result};
-use crate::pair::{Holding, Pair};
+use crate::pair::Pair;
 use crate::postgres::Session;
 use crate::postgres::catalog::{self, Table};
-use crate::postgres::fields::Fields;
-use crate::postgres::read::{Expectation, Relation, metrics_table};
+use crate::postgres::read::metrics_table;
 use crate::postgres::sql::ident;
 use crate::schema::{self, Difference};
+use crate::shapes::Shapes;
 use crate::structure::Candidate;
 use crate::tables::batch_age;
-use crate::tables::batches;
 use crate::tables::chunks::PlannedChunk;
 use crate::tables::layout;
 use crate::tables::primary_batches::{self, BatchesFrom, CommittedBatch};
-use crate::tables::streams::{Flight, StreamRow};
+use crate::tables::streams::{BatchHistory, Flight, StreamRow};
 
 /// What the next sync is.
 #[derive(Debug)]
@@ -39,6 +37,8 @@ pub(crate) enum Decision {
         why: String,
         /// What there is to say of datasets that are left out.
         notes: Vec<String>,
+        /// The primary's server and database.
+        system: String,
     },
     /// A seed as of a batch, or an increment to one.
     Sync(Box<Draft>),
@@ -57,6 +57,8 @@ pub(crate) struct Draft {
     pub(crate) notes: Vec<String>,
     /// Indexes of the primary that the reads would need and do not find.
     pub(crate) missing_indexes: Vec<String>,
+    /// Columns of the primary that the model lacks and that were not there, or not told of, before.
+    pub(crate) newly_lacking: Vec<String>,
 }
 
 /// Chooses the stream's primary: the one it has, or one of the candidates.
@@ -151,12 +153,14 @@ pub(crate) struct Former<'a> {
     pub(crate) flight: &'a Flight,
     /// Whether its blocks did not hold still, so that an increment has to be read in the order of its keys.
     pub(crate) was_disturbed: bool,
+    /// Whether the batch that it was going to is refused, so that a later one has to do, however many rows that takes.
+    pub(crate) was_refused: bool,
 }
 
 /// Decides what the next sync is. Reads both sides, writes nothing.
 ///
 /// # Errors
-/// `PrimaryReset`, `Schema`, `Encodings`, `MissingTable`, `MissingRight`, `Unlockable`.
+/// `TurnTaken`, `PrimaryReset`, `Schema`, `SchemaChanged`, `Encodings`, `MissingTable`, `MissingRight`, `Unlockable`.
 pub(crate) async fn decide(
     job: &Job,
     upstream: &Upstream,
@@ -166,42 +170,59 @@ pub(crate) async fn decide(
     former: Option<Former<'_>>,
 ) -> Result<Decision> {
     compare_encodings(primary, secondary)?;
+    watermark::require_own_turn(job, row)?;
     let metrics = metrics_table(&upstream.platform);
     let stream = job.stream_key();
     let from = row.watermark.map_or(BatchesFrom::Newest, BatchesFrom::Batch);
-    let (system, batches) = primary_batches::committed(primary, &metrics, &stream, from).await?;
-    if let Some(identity) = &row.identity
-        && identity.system != system
-    {
-        let seen = format!("it was database {}, now it is {system}", identity.system);
-        let (endpoint, watermark) = (primary.endpoint.to_string(), identity.batch.batch);
-        return Err(Error::PrimaryReset { endpoint, watermark, seen });
-    }
-    let course = match row.watermark {
+    let (reached, batches) = primary_batches::committed(primary, &metrics, &stream, from).await?;
+    let system = reached.system.clone();
+    let mut course = match row.watermark {
         None => match batches.into_iter().next_back() {
             None => {
                 let why = format!("{} has no committed batch of stream {stream:?} yet", upstream.platform);
-                return Ok(Decision::Nothing { why, notes: Vec::new() });
+                return Ok(Decision::Nothing { why, notes: Vec::new(), system });
             }
             Some(newest) => Course::seed(job, newest),
         },
         Some(watermark) => {
             check_watermark(primary, row, watermark, &batches)?;
-            let course = Course::after(job, upstream, primary, row, watermark, batches).await?;
-            match course {
-                Ok(course) => course,
-                Err(nothing) => return Ok(nothing),
+            watermark::require_same_history(primary, &metrics, job, row, &reached, &batches).await?;
+            let identities: Vec<_> = batches.iter().map(CommittedBatch::identity).collect();
+            let rows_max = match former {
+                Some(Former { was_refused: true, .. }) => u64::MAX,
+                _ => job.tuning.max_rows_per_sync,
+            };
+            match Course::after(job, upstream, primary, row, watermark, batches, rows_max).await? {
+                Ok(mut course) => {
+                    course.target.history = watermark::followed(row, &identities, course.target.to);
+                    course
+                }
+                Err((why, notes)) => {
+                    watermark::require_columns_of_model(job, upstream, primary, secondary, row, reached)
+                        .await?;
+                    return Ok(Decision::Nothing { why, notes, system });
+                }
             }
         }
     };
     layout::require_writable(secondary, &job.tables()).await?;
     let (pairs, tables) = pairs(job, upstream, primary, secondary, &course.datasets).await?;
+    let found = Shapes::of(&pairs, &tables);
     if let Some(watermark) = course.target.from {
         require_merge_tables(&pairs, watermark)?;
+        let sides = Sides { job, metrics: &metrics, reached: &reached, pairs: &pairs, tables: &tables };
+        watermark::require_shapes(&sides, primary, secondary, row, &found).await?;
     }
-    draft(job, upstream, primary, secondary, system, metrics, course, pairs, &tables, former)
-        .await
-        .map(Decision::Sync)
+    if course.target.history.is_none() {
+        let to = course.target.to;
+        let digest = primary_batches::digest_through(primary, &metrics, &stream, to).await?;
+        course.target.history = Some(BatchHistory { begun_at: to, digest });
+    }
+    let mut draft =
+        draft(job, upstream, primary, secondary, reached, metrics, course, pairs, &tables, former).await?;
+    draft.newly_lacking = watermark::newly_lacking(row, &found);
+    draft.flight.tables = Some(found);
+    Ok(Decision::Sync(draft))
 }
 
 /// An increment cannot bring back what a table held that is not there any more.
@@ -344,149 +365,4 @@ async fn unseen_types(
         source.flat_map(move |source| schema::missing_names(dataset, source, target.as_ref()))
     });
     catalog::find_types(secondary, names.collect::<BTreeSet<_>>()).await
-}
-
-#[expect(clippy::too_many_arguments, reason = "what was found out on the way to a draft")]
-async fn draft(
-    job: &Job,
-    upstream: &Upstream,
-    primary: &mut Session,
-    secondary: &mut Session,
-    system: String,
-    metrics_table: String,
-    course: Course<'_>,
-    pairs: Vec<Pair>,
-    tables: &[Table],
-    former: Option<Former<'_>>,
-) -> Result<Box<Draft>> {
-    let Course { target, left, apart, notes, .. } = course;
-    let is_seed = target.from.is_none();
-    let mut planned = Vec::new();
-    let mut relations = Vec::new();
-    for (pair, table) in pairs.iter().zip(tables) {
-        let mut relation = relation(pair, table.kind.is_lockable());
-        let bounds = match target.from {
-            None => seeding::chunks(job, primary, pair, table, target.to, &mut relation).await?,
-            Some(from) => {
-                let increment = Increment {
-                    range: BatchRange::new(from, target.to),
-                    rows_recorded: target.rows_recorded,
-                    strategy: match former {
-                        Some(former) if former.was_disturbed => IncrementStrategy::Keys,
-                        _ => job.tuning.increment_strategy,
-                    },
-                };
-                increment.chunks(job, primary, pair, table, &mut relation).await?
-            }
-        };
-        let dataset = &pair.dataset;
-        planned.extend(bounds.into_iter().map(|bounds| PlannedChunk { dataset: dataset.clone(), bounds }));
-        relations.push(relation);
-    }
-    planned.sort_by_key(|chunk| place(&chunk.bounds));
-    let (rows_estimated, bytes_estimated) = estimates(&target, tables);
-    let flight = Flight {
-        from: target.from,
-        to: target.to,
-        local: local_batch(job, secondary, target.to).await?,
-        primary: upstream.platform.clone(),
-        expectation: Expectation {
-            system,
-            metrics_table,
-            stream_key: job.stream_key(),
-            batches: target.batches.iter().map(CommittedBatch::identity).collect(),
-            relations,
-        },
-        recorded: target.recorded,
-        rows_estimated,
-        started_us: match former {
-            Some(former) => former.flight.started_us,
-            None => now_us(secondary).await?,
-        },
-        retries: former.map_or(0, |former| former.flight.retries),
-        plans: former.map_or(0, |former| former.flight.plans) + 1,
-        shapes: pairs.iter().map(|pair| (pair.dataset.clone(), pair.shape())).collect(),
-        beside: target.beside,
-        apart,
-        left,
-    };
-    let missing_indexes = tables.iter().flat_map(|table| missing_indexes(table, is_seed)).collect();
-    Ok(Box::new(Draft {
-        flight,
-        pairs,
-        chunks: planned,
-        remaining: target.remaining,
-        bytes_estimated,
-        notes,
-        missing_indexes,
-    }))
-}
-
-/// Sweeps come last: they are opened when everything else is durable. A stream in the order of keys is cut as it is
-/// received, in steps of as many chunks as there are datasets (`chunks::follow`), and so comes behind all blocks.
-fn place(bounds: &ChunkBounds) -> u8 {
-    match bounds {
-        ChunkBounds::Blocks(_) | ChunkBounds::Keys(_) => 0,
-        ChunkBounds::Delta(_) => 1,
-        ChunkBounds::Sweep => 2,
-    }
-}
-
-/// The relation of a dataset's reads, without files to compare.
-pub(crate) fn relation(pair: &Pair, lockable: bool) -> Relation {
-    Relation {
-        dataset: pair.dataset.clone(),
-        table: pair.primary_table.clone(),
-        lockable,
-        leaves: Vec::new(),
-    }
-}
-
-/// A mirror's batch *is* the primary's; others have ids of their own.
-async fn local_batch(job: &Job, secondary: &mut Session, to: PrimaryBatch) -> Result<LocalBatch> {
-    match job.holding {
-        Holding::Mirror => Ok(LocalBatch::of_mirror(to)),
-        Holding::LiveOnly => batches::next_local(secondary, &job.tables(), &job.stream_key()).await,
-    }
-}
-
-async fn now_us(session: &mut Session) -> Result<i64> {
-    let question = "select (extract(epoch from clock_timestamp()) * 1000000)::int8";
-    let row = session.row("asking for the time", sqlx::query(question)).await?;
-    row.map_or(Ok(0), |row| row.field(0))
-}
-
-/// Rows and bytes that the sync is expected to move.
-fn estimates(target: &Target, tables: &[Table]) -> (u64, u64) {
-    let rows: u64 = tables.iter().map(estimate).sum();
-    let bytes: u64 = tables.iter().map(|table| u64::try_from(table.bytes).unwrap_or(0)).sum();
-    match target.from {
-        None => (rows, bytes),
-        Some(_) => (target.rows_recorded, bytes / rows.max(1) * target.rows_recorded),
-    }
-}
-
-/// Rows by statistics, or by size where there are none yet.
-pub(crate) fn estimate(table: &Table) -> u64 {
-    const BYTES_PER_ROW_GUESSED: u64 = 100;
-    match table.rows_estimated {
-        Some(rows) => rounded(rows),
-        None => u64::try_from(table.bytes).unwrap_or(0) / BYTES_PER_ROW_GUESSED,
-    }
-}
-
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a non-negative estimate")]
-pub(super) fn rounded(rows: f64) -> u64 {
-    rows.max(0.0) as u64
-}
-
-/// Indexes that increments need so that their cost follows the change.
-fn missing_indexes(table: &Table, is_seed: bool) -> Vec<String> {
-    use crate::pair::{BATCH_IN, BATCH_OUT};
-    let wanted: &[&str] = if is_seed { &[BATCH_OUT] } else { &[BATCH_IN, BATCH_OUT] };
-    wanted
-        .iter()
-        .filter(|column| table.index_on(&[column]).is_none())
-        .map(|column| format!("create index on {} ({column});", table.qualified()))
-        .collect()
 }

@@ -33,11 +33,11 @@ async fn is_it(job: &Job, upstream: &Upstream, identity: &PrimaryIdentity) -> Re
     let name = "looking for a renamed primary";
     let mut session = Session::connect_reader(&upstream.endpoint, name, job.primary_patience()).await?;
     let (metrics, from) = (metrics_table(&upstream.platform), BatchesFrom::Batch(identity.batch.batch));
-    let (system, batches) =
+    let (reached, batches) =
         primary_batches::committed(&mut session, &metrics, &job.stream_key(), from).await?;
     session.close().await;
     let is_same = batches.first().is_some_and(|batch| batch.identity() == identity.batch);
-    Ok(is_same && system == identity.system)
+    Ok(is_same && reached.system == identity.system)
 }
 
 /// Lets the stream go on under the new name of its primary. A sync in flight reads tables by their old names: nothing of

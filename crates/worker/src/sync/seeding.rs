@@ -3,8 +3,8 @@
 use milestream_core::chunk::{self, ChunkBounds, ChunkSize};
 use milestream_core::milestone::PrimaryBatch;
 
+use super::drafting::{estimate, rounded};
 use super::job::{Job, SeedStrategy};
-use super::planning::{estimate, rounded};
 use crate::error::{Error, Result};
 use crate::pair::Pair;
 use crate::postgres::Session;

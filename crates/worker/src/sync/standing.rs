@@ -14,7 +14,7 @@ use super::copying::{Plan, counted};
 use super::datasets::{self, Roster};
 use super::ground::Ground;
 use super::job::{Job, Upstream};
-use super::planning;
+use super::{drafting, planning};
 use crate::error::{Error, Result};
 use crate::observer::NoticeKind;
 use crate::pair::{Holding, Pair, SecondaryNames};
@@ -55,9 +55,8 @@ pub(crate) async fn check(
         metrics_table: metrics_table(&upstream.platform),
         stream_key: ground.stream.clone(),
         batches: vec![identity.batch.clone()],
-        relations: relations
-            .map(|(pair, table)| planning::relation(pair, table.kind.is_lockable()))
-            .collect(),
+        relations: relations.map(|(pair, table)| drafting::relation(pair, &table)).collect(),
+        position: None,
     };
     for pair in pairs.iter().filter(|pair| moved.contains(&pair.dataset)) {
         compare(ground, &expectation, pair, watermark, primary, secondary).await?;

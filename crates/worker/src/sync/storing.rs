@@ -2,6 +2,7 @@
 
 use milestream_core::milestone::LocalBatch;
 
+use super::copying::Plan;
 use super::datasets;
 use super::ground::Ground;
 use super::planning::Draft;
@@ -12,6 +13,7 @@ use crate::postgres::fields::Fields;
 use crate::postgres::sql::ident;
 use crate::postgres::{Session, catalog};
 use crate::schema;
+use crate::shapes::LACKING;
 use crate::staging::fits;
 use crate::statements::{block_delta, landing, merge};
 use crate::tables::batches::{self, BatchState, JobState};
@@ -56,7 +58,30 @@ pub(crate) async fn store(
     streams::store_flight(secondary, tables, stream, flight, generation).await?;
     chunks::store(secondary, tables, stream, generation, &draft.chunks).await?;
     lease.fence(secondary).await?;
-    secondary.commit("committing the plan").await
+    secondary.commit("committing the plan").await?;
+    if !draft.newly_lacking.is_empty() {
+        let columns = draft.newly_lacking.join(", ");
+        let text = format!(
+            "{LACKING}: {columns}. They are not carried; when they join the model, the stream has to be seeded again"
+        );
+        ground.notice(NoticeKind::Warning, text);
+    }
+    Ok(())
+}
+
+/// Forgets a sync that has nowhere to go to: its batch, its chunks, and what was staged for it.
+pub(super) async fn drop_flight(ground: &Ground, plan: &Plan, secondary: &mut Session) -> Result<()> {
+    let (tables, stream, local) = (&ground.tables, ground.stream.as_str(), plan.flight.local);
+    secondary.begin().await?;
+    batches::forget(secondary, tables, stream, local).await?;
+    for pair in &plan.pairs {
+        secondary.execute("clearing what was staged", merge::clear_staged(pair, local)).await?;
+        secondary.execute("dropping the landing table", landing::drop_landing(pair)).await?;
+    }
+    chunks::clear(secondary, tables, stream).await?;
+    streams::drop_flight(secondary, tables, stream).await?;
+    plan.lease.fence(secondary).await?;
+    secondary.commit("giving up a sync").await
 }
 
 async fn create_landing(pair: &Pair, flight: &Flight, secondary: &mut Session) -> Result<()> {

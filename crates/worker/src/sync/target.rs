@@ -6,6 +6,7 @@ use milestream_core::catch_up;
 use milestream_core::milestone::PrimaryBatch;
 
 use crate::tables::primary_batches::CommittedBatch;
+use crate::tables::streams::BatchHistory;
 
 /// From where to where a sync goes.
 pub(super) struct Target {
@@ -19,6 +20,8 @@ pub(super) struct Target {
     /// Datasets that the batches counted.
     pub(super) datasets: BTreeSet<String>,
     pub(super) rows_recorded: u64,
+    /// The primary's batches through the last.
+    pub(super) history: Option<BatchHistory>,
     pub(super) remaining: catch_up::Backlog,
 }
 
@@ -33,6 +36,7 @@ impl Target {
             recorded: None,
             datasets: BTreeSet::new(),
             rows_recorded: 0,
+            history: None,
             remaining: catch_up::Backlog::default(),
         }
     }
@@ -71,6 +75,7 @@ impl Target {
             recorded: opened.zip(closed),
             datasets,
             rows_recorded: choice.step.rows_recorded,
+            history: None,
             batches: ends,
             remaining: choice.remaining,
         })

@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use crate::postgres::Session;
 use crate::postgres::copy::Piped;
 use crate::postgres::fields::Fields;
+use crate::postgres::read::Position;
 use crate::postgres::sql::assembled;
 
 /// Chunk rows stored by one statement.
@@ -29,6 +30,8 @@ pub(crate) struct Claimed {
     pub(crate) dataset: String,
     /// What they cover together.
     pub(crate) bounds: ChunkBounds,
+    /// How far the server had come that they are read from, once the read is open.
+    pub(crate) position: Option<Position>,
 }
 
 /// Which chunks a worker would copy, and how many together.
@@ -186,7 +189,13 @@ pub(crate) async fn claim(
         let bounds: ChunkBounds = serde_json::from_str(text).map_err(|error| {
             Error::invariant(&tables.sync_chunk, format!("bounds {text:?} cannot be read: {error}"))
         })?;
-        chunks.push(Claimed { chunk: row.field(0)?, count: 1, dataset: row.field(1)?, bounds });
+        chunks.push(Claimed {
+            chunk: row.field(0)?,
+            count: 1,
+            dataset: row.field(1)?,
+            bounds,
+            position: None,
+        });
     }
     chunks.sort_by_key(|claimed| claimed.chunk);
     let mut chunks = chunks.into_iter();
@@ -236,7 +245,7 @@ pub(crate) async fn mark_done(
     let update = format!(
         "update {} set status = 'done', bounds = coalesce($6::jsonb, bounds), \
          rows = case when chunk = $3 then $4 else 0 end, bytes = case when chunk = $3 then $5 else 0 end, \
-         finished_at = clock_timestamp() \
+         finished_at = clock_timestamp(), position = $8::pg_lsn \
          where stream_key = $1 and generation = $2 and chunk >= $3 and chunk < $3 + $7 and status = 'copying'",
         tables.sync_chunk
     );
@@ -247,7 +256,8 @@ pub(crate) async fn mark_done(
         .bind(i64::try_from(piped.rows).unwrap_or(i64::MAX))
         .bind(i64::try_from(piped.bytes).unwrap_or(i64::MAX))
         .bind(bounds)
-        .bind(i32::try_from(claimed.count).unwrap_or(i32::MAX));
+        .bind(i32::try_from(claimed.count).unwrap_or(i32::MAX))
+        .bind(claimed.position.as_ref().map(|position| position.0.as_str()));
     let marked = session.run("marking a chunk done", query).await?;
     if marked == u64::from(claimed.count) {
         return Ok(());
@@ -257,6 +267,24 @@ pub(crate) async fn mark_done(
         claimed.count, claimed.chunk, scope.stream
     );
     Err(Error::invariant(&tables.sync_chunk, what))
+}
+
+/// The farthest that a server had come from which chunks of a dataset were read; `None` where none of them knows. What one
+/// of them saw closed, the sweep must see closed too.
+pub(crate) async fn farthest(
+    session: &mut Session,
+    tables: &ControlTables,
+    scope: &ChunkScope,
+    dataset: &str,
+) -> Result<Option<Position>> {
+    let question = format!(
+        "select max(position)::text from {} where stream_key = $1 and generation = $2 and dataset = $3 \
+         and status = 'done'",
+        tables.sync_chunk
+    );
+    let query = sqlx::query(assembled(question)).bind(&scope.stream).bind(scope.generation).bind(dataset);
+    let row = session.row("looking how far chunks had come", query).await?;
+    Ok(row.map_or(Ok(None), |row| row.field::<Option<String>>(0))?.map(Position))
 }
 
 /// Adds the chunk that follows one that was cut off the stream, already claimed; part of the same transaction.
@@ -286,7 +314,7 @@ pub(crate) async fn follow(
         .bind(json("a backend", &session.backend)?);
     let row = session.row("adding the next chunk", query).await?;
     let row = row.ok_or_else(|| Error::invariant(&tables.sync_chunk, "an insert returned no row"))?;
-    Ok(Claimed { chunk: row.field(0)?, count: 1, dataset: cut.dataset.clone(), bounds })
+    Ok(Claimed { chunk: row.field(0)?, count: 1, dataset: cut.dataset.clone(), bounds, position: None })
 }
 
 /// How far the plan has come.

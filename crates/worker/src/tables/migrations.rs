@@ -53,6 +53,16 @@ fn versions(tables: &ControlTables) -> Vec<String> {
         format!("alter table {} add column merge_files jsonb;", tables.sync_stream),
         // Datasets that left the model, and the batch as of which their tables stay.
         format!("alter table {} add column datasets_left jsonb;", tables.sync_stream),
+        // What the tables looked like at the watermark, and the batch of ours that brought it.
+        format!(
+            "alter table {stream} add column shapes jsonb, add column local_batch integer;
+         update {stream} s set local_batch = (select h.local_batch from {history} h where h.stream_key = s.stream_key \
+            order by h.committed_at desc limit 1) where s.last_synced_primary_batch is not null;",
+            stream = tables.sync_stream,
+            history = tables.sync_history
+        ),
+        // How far the server had come that a chunk was read from.
+        format!("alter table {} add column position pg_lsn;", tables.sync_chunk),
     ]
 }
 

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::pair::Holding;
 use crate::postgres::Session;
 use crate::postgres::fields::Fields;
-use crate::postgres::read::{BatchIdentity, FINGERPRINT, SYSTEM};
+use crate::postgres::read::{BatchIdentity, FINGERPRINT, POSITION, Position, SYSTEM};
 use crate::postgres::sql::{assembled, literal};
 use crate::tables::layout;
 
@@ -62,6 +62,26 @@ pub(crate) enum BatchesFrom {
     Newest,
 }
 
+/// The server that answered.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Reached {
+    /// The cluster's identifier and the database's OID.
+    pub(crate) system: String,
+    pub(crate) in_recovery: bool,
+    /// How far it had come before it was asked for its batches.
+    pub(crate) position: Option<Position>,
+}
+
+impl Reached {
+    fn of_row(row: &PgRow) -> Result<Reached> {
+        Ok(Reached {
+            system: row.field::<Option<String>>(0)?.unwrap_or_default(),
+            in_recovery: row.field::<Option<String>>(1)?.as_deref() == Some("true"),
+            position: row.field::<Option<String>>(2)?.map(Position),
+        })
+    }
+}
+
 /// Who the primary is, and its committed batches. In one round trip: an idle sync asks nothing more.
 ///
 /// # Errors
@@ -71,8 +91,8 @@ pub(crate) async fn committed(
     metrics: &str,
     stream: &str,
     from: BatchesFrom,
-) -> Result<(String, Vec<CommittedBatch>)> {
-    let question = format!("select {SYSTEM}; {}", question(metrics, stream, from));
+) -> Result<(Reached, Vec<CommittedBatch>)> {
+    let question = format!("select {SYSTEM}, {POSITION}; {}", question(metrics, stream, from));
     let rows = match primary.ask("reading the primary's batches", question).await {
         Ok(rows) => rows,
         Err(error) => {
@@ -89,9 +109,26 @@ pub(crate) async fn committed(
         }
     };
     let mut rows = rows.iter();
-    let system = rows.next().map_or(Ok(None), |row| row.field::<Option<String>>(0))?.unwrap_or_default();
+    let reached = rows.next().map_or(Ok(Reached::default()), Reached::of_row)?;
     let batches = rows.map(|row| CommittedBatch::of_row(metrics, row)).collect::<Result<_>>()?;
-    Ok((system, batches))
+    Ok((reached, batches))
+}
+
+/// A digest over all committed batches through `x`, from the first that is recorded on.
+pub(crate) async fn digest_through(
+    primary: &mut Session,
+    metrics: &str,
+    stream: &str,
+    x: PrimaryBatch,
+) -> Result<String> {
+    let question = format!(
+        "select md5(coalesce(string_agg(m.batch_id::text || '|' || {FINGERPRINT}, E'\\n' order by m.batch_id), '')) \
+         from {} where m.key = {} and m.batch_status = 'committed' and m.batch_id <= {x}",
+        layout::rows(metrics),
+        literal(stream)
+    );
+    let rows = primary.ask("digesting the primary's batches", question).await?;
+    rows.first().map_or(Ok(String::new()), |row| row.field(0))
 }
 
 /// What there is to say of the table of batches that cannot be read; `None` where it can.

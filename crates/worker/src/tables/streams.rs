@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use md5::{Digest, Md5};
+
 use milestream_core::milestone::{BatchRange, LocalBatch, PrimaryBatch};
 
 use super::ControlTables;
@@ -11,6 +13,7 @@ use crate::postgres::Session;
 use crate::postgres::fields::Fields;
 use crate::postgres::read::{BatchIdentity, Expectation, Relation};
 use crate::postgres::sql::assembled;
+use crate::shapes::Shapes;
 
 /// The batch in flight: everything a resume needs, stored before a row moves.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -42,6 +45,12 @@ pub(crate) struct Flight {
     /// Datasets of the watermark that the model has no more.
     #[serde(default)]
     pub(crate) left: BTreeSet<String>,
+    /// The tables when the plan was made, which the watermark's shapes will be; `None` of a plan by an earlier version.
+    #[serde(default)]
+    pub(crate) tables: Option<Shapes>,
+    /// The primary's batches through Y.
+    #[serde(default)]
+    pub(crate) history: Option<BatchHistory>,
 }
 
 impl Flight {
@@ -93,6 +102,31 @@ pub(crate) struct PrimaryIdentity {
     pub(crate) system: String,
     /// The watermark's batch as the primary recorded it.
     pub(crate) batch: BatchIdentity,
+    /// All its batches through that one; `None` where an earlier version kept the last alone.
+    #[serde(default)]
+    pub(crate) history: Option<BatchHistory>,
+}
+
+/// A digest over the committed batches of a primary, so that the same history is known on another server.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct BatchHistory {
+    /// Through this batch the primary itself computed the digest, from its first on.
+    pub(crate) begun_at: PrimaryBatch,
+    pub(crate) digest: String,
+}
+
+impl BatchHistory {
+    /// The history once these batches have followed.
+    pub(crate) fn followed_by<'b>(
+        mut self,
+        batches: impl Iterator<Item = &'b BatchIdentity>,
+    ) -> BatchHistory {
+        for BatchIdentity { batch, fingerprint } in batches {
+            let digest = Md5::digest(format!("{}\n{batch}|{fingerprint}", self.digest).as_bytes());
+            self.digest = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        }
+        self
+    }
 }
 
 /// A stream that is to be seeded again because a person asked for it, until that seed is committed.
@@ -129,6 +163,12 @@ pub(crate) struct StreamRow {
     pub(crate) reseeding: Option<Reseeding>,
     /// Datasets that left the model, whose tables stay as of a batch.
     pub(crate) datasets_left: BTreeMap<String, PrimaryBatch>,
+    /// What their tables looked like then; `None` where an earlier version did not keep it.
+    pub(crate) shapes: Option<Shapes>,
+    /// The batch of this platform that brought the watermark.
+    pub(crate) local: Option<LocalBatch>,
+    /// The newest batch of the stream that is committed on this platform, whoever committed it.
+    pub(crate) newest_committed: Option<LocalBatch>,
 }
 
 /// Reads a stream's row; a stream that was never touched has the default one.
@@ -139,8 +179,10 @@ pub(crate) async fn load(session: &mut Session, tables: &ControlTables, stream: 
          case when lease_expires_at > clock_timestamp() then lease_owner end, \
          date_trunc('second', lease_expires_at)::text, halted_reason, schema_versions::text, lease_token, \
          (to_jsonb(s) -> 'reseeding')::text, to_jsonb(s) ->> 'waiting_reason', \
-         (to_jsonb(s) -> 'datasets_left')::text from {} s where stream_key = $1",
-        tables.sync_stream
+         (to_jsonb(s) -> 'datasets_left')::text, (to_jsonb(s) -> 'shapes')::text, (to_jsonb(s) ->> 'local_batch')::int, \
+         (select max(m.batch_id)::int8 from {} m where m.key = $1 and m.batch_status = 'committed') \
+         from {} s where stream_key = $1",
+        tables.batch_metrics, tables.sync_stream
     );
     let query = sqlx::query(assembled(question)).bind(stream);
     let Some(row) = session.row("reading the stream's state", query).await? else {
@@ -161,6 +203,11 @@ pub(crate) async fn load(session: &mut Session, tables: &ControlTables, stream: 
         reseeding: parse::<Option<Reseeding>>(tables, row.field(10)?)?.flatten(),
         waiting_reason: row.field(11)?,
         datasets_left: parse::<Option<_>>(tables, row.field(12)?)?.flatten().unwrap_or_default(),
+        shapes: parse::<Option<Shapes>>(tables, row.field(13)?)?.flatten(),
+        local: row.field::<Option<i32>>(14)?.map(LocalBatch),
+        newest_committed: row
+            .field::<Option<i64>>(14)?
+            .map(|batch| LocalBatch(i32::try_from(batch).unwrap_or(i32::MAX))),
     })
 }
 
@@ -215,14 +262,18 @@ pub(crate) async fn land(
     let identity = PrimaryIdentity {
         system: flight.expectation.system.clone(),
         batch: batch.cloned().ok_or_else(|| Error::invariant("a plan", "it does not know its own batch"))?,
+        history: flight.history.clone(),
     };
     let identity = json("an identity", &identity)?;
+    // What changed after the plan was made old rows do not hold. A seed's are kept as it leaves them.
+    let shapes = flight.tables.as_ref().filter(|_| !flight.is_seed());
     let left: BTreeMap<_, _> = flight.left.iter().map(|dataset| (dataset, flight.watermark())).collect();
     let came: Vec<&str> = versions.keys().map(String::as_str).collect();
     let update = format!(
         "update {} set phase = 'idle', flight = null, last_synced_primary_batch = $2, primary_identity = $3::jsonb, \
          schema_versions = case when $6 then coalesce(schema_versions, '{{}}') else '{{}}' end || $5::jsonb, \
-         datasets_left = nullif((coalesce(datasets_left, '{{}}') || $7::jsonb) - $8::text[], '{{}}'), reseeding = null, halted_reason = null, updated_at = now() \
+         datasets_left = nullif((coalesce(datasets_left, '{{}}') || $7::jsonb) - $8::text[], '{{}}'), \
+         shapes = coalesce($9::jsonb, shapes), local_batch = $10, reseeding = null, halted_reason = null, updated_at = now() \
          where stream_key = $1 and last_synced_primary_batch is not distinct from $4",
         tables.sync_stream
     );
@@ -234,7 +285,9 @@ pub(crate) async fn land(
         .bind(json("schema versions", versions)?)
         .bind(flight.beside.is_some())
         .bind(json("datasets that left", &left)?)
-        .bind(came);
+        .bind(came)
+        .bind(shapes.map(|shapes| json("shapes", shapes)).transpose()?)
+        .bind(flight.local.0);
     match session.run("moving the watermark", query).await? {
         1 => Ok(()),
         _ => Err(Error::invariant(
@@ -242,6 +295,49 @@ pub(crate) async fn land(
             "the watermark is not where this sync began",
         )),
     }
+}
+
+/// Keeps what the tables look like, beside those of other datasets where only some came; part of the transaction that
+/// commits a seed.
+pub(crate) async fn keep_shapes(
+    session: &mut Session,
+    tables: &ControlTables,
+    stream: &str,
+    shapes: &Shapes,
+    is_beside: bool,
+) -> Result<()> {
+    let update = format!(
+        "update {} set shapes = case when $3 then coalesce(shapes, '{{}}') else '{{}}' end || $2::jsonb \
+         where stream_key = $1",
+        tables.sync_stream
+    );
+    let query = sqlx::query(assembled(update)).bind(stream).bind(json("shapes", shapes)?).bind(is_beside);
+    session.run("keeping what the tables look like", query).await.map(|_| ())
+}
+
+/// Gives the flight up: nothing of it has been merged, and what it was going to is no more.
+pub(crate) async fn drop_flight(session: &mut Session, tables: &ControlTables, stream: &str) -> Result<()> {
+    let update = format!(
+        "update {} set phase = 'idle', flight = null, updated_at = now() where stream_key = $1",
+        tables.sync_stream
+    );
+    session.run("giving up a sync", sqlx::query(assembled(update)).bind(stream)).await.map(|_| ())
+}
+
+/// Notes that the watermark's primary is found on another server, or in another database.
+pub(crate) async fn adopt(
+    session: &mut Session,
+    tables: &ControlTables,
+    stream: &str,
+    system: &str,
+) -> Result<()> {
+    let update = format!(
+        "update {} set primary_identity = jsonb_set(primary_identity, '{{system}}', to_jsonb($2::text)) \
+         where stream_key = $1",
+        tables.sync_stream
+    );
+    let query = sqlx::query(assembled(update)).bind(stream).bind(system);
+    session.run("noting where the primary is", query).await.map(|_| ())
 }
 
 /// Counts a retry of the flight, for the history.
@@ -333,7 +429,8 @@ pub(crate) async fn become_primary(
 ) -> Result<Option<String>> {
     let update = format!(
         "update {stream_table} t set phase = 'idle', flight = null, last_synced_primary_batch = null, \
-         primary_platform = null, primary_identity = null, schema_versions = null, reseeding = null, updated_at = now() \
+         primary_platform = null, primary_identity = null, schema_versions = null, shapes = null, \
+         local_batch = null, reseeding = null, updated_at = now() \
          from {stream_table} former where t.stream_key = $1 and former.stream_key = t.stream_key \
          and former.primary_platform is not null returning former.primary_platform",
         stream_table = tables.sync_stream

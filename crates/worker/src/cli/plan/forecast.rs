@@ -84,4 +84,7 @@ pub(super) struct NextSync {
     pub(super) datasets: Vec<String>,
     /// What there is to say of datasets that are left out.
     pub(super) notes: Vec<String>,
+    /// Columns of the primary that the model lacks, so that they are not carried.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) lacking: Vec<String>,
 }

@@ -15,6 +15,7 @@ use crate::ingest::IngestJob;
 use crate::pair::Pair;
 use crate::postgres::sql::ident;
 use crate::postgres::{Endpoint, Session};
+use crate::shapes::{LACKING, Shapes};
 use crate::sync::ground::Charge;
 use crate::sync::planning::{self, Decision, Draft};
 use crate::sync::{Job, Upstream};
@@ -179,7 +180,11 @@ async fn decided(
 ) -> Result<Next> {
     let platform = upstream.platform.clone();
     match planning::decide(job, upstream, primary, secondary, row, None).await {
-        Ok(Decision::Nothing { why, notes }) => Ok(Next::Nothing { primary: platform, why, notes }),
+        Ok(Decision::Nothing { why, mut notes, .. }) => {
+            let lacking = row.shapes.as_ref().map(Shapes::lacking).unwrap_or_default();
+            notes.extend((!lacking.is_empty()).then(|| format!("{LACKING}: {}", lacking.join(", "))));
+            Ok(Next::Nothing { primary: platform, why, notes })
+        }
         Ok(Decision::Sync(draft)) => Ok(Next::Sync(Box::new(of_draft(&draft)))),
         Err(error) => Err(error),
     }
@@ -207,6 +212,7 @@ fn of_flight(flight: &Flight) -> NextSync {
             None => Vec::new(),
         },
         notes: Vec::new(),
+        lacking: flight.tables.as_ref().map(Shapes::lacking).unwrap_or_default(),
     }
 }
 

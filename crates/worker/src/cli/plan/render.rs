@@ -6,6 +6,7 @@ use crate::cli::figures;
 use crate::cli::sheet::Sheet;
 use crate::ingest;
 use crate::schema::Difference;
+use crate::shapes::LACKING;
 
 /// The plans as text.
 pub(in crate::cli) fn text(plans: &[StreamPlan]) -> String {
@@ -81,6 +82,9 @@ fn facts(sync: &NextSync) -> Vec<String> {
         ));
     }
     facts.extend(sync.notes.iter().cloned());
+    if !sync.lacking.is_empty() {
+        facts.push(format!("{LACKING}: {}", sync.lacking.join(", ")));
+    }
     facts.extend(sync.missing_indexes.iter().map(|statement| format!("missing index {statement}")));
     facts.extend(
         sync.hooks.iter().map(|hook| {
@@ -140,6 +144,7 @@ mod tests {
             hooks: Vec::new(),
             datasets: Vec::new(),
             notes: Vec::new(),
+            lacking: Vec::new(),
         }
     }
 
@@ -160,6 +165,7 @@ mod tests {
             rows_remaining: 27_500,
             missing_indexes: Vec::new(),
             hooks: vec!["trigger audit (after update, note()) on \"edge_flights_flights_merge\"".into()],
+            lacking: Vec::new(),
             ..seed()
         };
         let resumed = NextSync {

@@ -1,5 +1,7 @@
 //! `status` as a table, and below it what does not fit one.
 
+use crate::shapes::LACKING;
+
 use super::standing::{InFlight, Lag, Lease, Phase, Primary, Secondary, Standing, StreamStatus};
 use crate::cli::failure::Failure;
 use crate::cli::figures;
@@ -114,7 +116,9 @@ fn stream_notes(standing: &Standing) -> Vec<String> {
                 format!("is seeded again: readers still see batch {batch}, until the seed is committed")
             });
             let stands = standstill(secondary.halted.as_ref(), secondary.waiting.as_ref());
-            let notes = [reseeding, in_flight, lease, stands].into_iter().flatten();
+            let lacking = (!secondary.lacking.is_empty())
+                .then(|| format!("{LACKING}: {}", secondary.lacking.join(", ")));
+            let notes = [reseeding, in_flight, lease, stands, lacking].into_iter().flatten();
             notes.chain(dataset_notes(secondary)).chain(primary).collect()
         }
         Standing::Primary(primary) => {
@@ -209,6 +213,7 @@ mod tests {
             lease: None,
             halted: None,
             waiting: None,
+            lacking: Vec::new(),
         }
     }
 

@@ -72,6 +72,9 @@ pub(super) struct Secondary {
     pub(super) halted: Option<String>,
     /// Why the last sync gave up, where the next goes on by itself.
     pub(super) waiting: Option<String>,
+    /// Columns of the primary that the model lacks, so that they are not carried.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) lacking: Vec<String>,
 }
 
 /// What a stream is at.

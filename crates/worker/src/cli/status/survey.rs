@@ -17,6 +17,7 @@ use crate::ingest::IngestJob;
 use crate::postgres::Session;
 use crate::postgres::read::metrics_table;
 use crate::postgres::session::Patience;
+use crate::shapes::Shapes;
 use crate::sync::datasets::Roster;
 use crate::sync::{Job, Upstream, planning};
 use crate::tables::batches::NewestBatch;
@@ -103,6 +104,7 @@ impl Follower<'_> {
             lease: lease(&row),
             halted: row.halted_reason,
             waiting: row.waiting_reason,
+            lacking: row.shapes.as_ref().map(Shapes::lacking).unwrap_or_default(),
         }
     }
 }

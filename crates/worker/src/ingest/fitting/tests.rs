@@ -56,6 +56,7 @@ fn table(columns: &[(&str, &str)], key: &[&str]) -> Table {
     let column = |(name, sql_type): &(&str, &str)| Column {
         name: (*name).to_owned(),
         attnum: 1,
+        type_id: String::new(),
         structure: structure(sql_type),
         nullable: !key.contains(name),
         collation: None,
@@ -72,6 +73,7 @@ fn table(columns: &[(&str, &str)], key: &[&str]) -> Table {
         hooks: Vec::new(),
         rows_estimated: None,
         bytes: 0,
+        parts: Vec::new(),
     }
 }
 
