@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use milestream_tests::{At, Table, Tape, World, inserts, updates};
+use milestream_tests::{At, Table, Tape, World, deletes, inserts, updates};
 use milestream_worker::observer::{NoticeKind, Observers, Step, Unobserved};
 use milestream_worker::sync::{Job, Until};
 use milestream_worker::{Class, Error, Holding};
@@ -72,14 +72,163 @@ async fn a_watermarks_batch_that_is_not_committed_any_more_is_noticed() {
     metrics_changed(failed, "it has no committed batch from 2 on").await;
 }
 
-#[tokio::test]
-async fn another_database_with_the_same_batches_is_another_primary() {
-    let (world, mut job) = one_behind(Holding::LiveOnly).await;
+/// The primary of a job in a copy of its database, as after a restore on another server.
+async fn moved(world: &World, job: &Job, change: &str) -> Job {
     world.disconnect().await;
     world.server.create_database_from_template("restored", "primary").await.unwrap();
+    world.execute("restored", change).await;
+    let mut job = job.clone();
     job.upstreams[0].endpoint = Arc::new(world.endpoint("primary Hub", "restored"));
+    job
+}
+
+#[tokio::test]
+async fn the_same_history_in_another_database_is_adopted_and_said_once() {
+    for holding in BOTH {
+        let (world, job) = one_behind(holding).await;
+        let job = moved(&world, &job, "select 1").await;
+        for adopted in [1, 0] {
+            let tape = Arc::new(Tape::default());
+            world.sync_with(&job, Until::CaughtUp, tape.clone()).await.unwrap();
+            let notices = tape.notices(NoticeKind::Warning);
+            let told = notices.iter().filter(|text| text.contains("with the same history")).count();
+            assert_eq!(told, adopted, "{notices:?}");
+            world.assert_holds(&job, 3).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_sync_in_flight_goes_on_when_its_primary_is_found_in_another_database() {
+    for holding in BOTH {
+        let (world, mut job) = one_behind(holding).await;
+        job.tuning.seed_chunk_rows = 2;
+        let stop = Arc::new(At::stop(Step::ChunkCommitted, 1));
+        world.sync_with(&job, Until::CaughtUp, stop).await.unwrap_err();
+        world.expire_lease(&job).await;
+        let job = moved(&world, &job, "select 1").await;
+        world.sync(&job).await.unwrap();
+        world.assert_holds(&job, 3).await;
+    }
+}
+
+#[tokio::test]
+async fn another_history_before_the_same_watermark_is_another_primary() {
+    let other = "update hub_batch_metrics set records_inserted = records_inserted + 1 where batch_id = 1";
+    let (world, job) = one_behind(Holding::LiveOnly).await;
+    let job = moved(&world, &job, other).await;
     let error = refused(&world, &job).await;
-    assert!(error.to_string().contains("it was database"), "{error}");
+    assert!(error.to_string().contains("whose batches before 2 are others"), "{error}");
+}
+
+#[tokio::test]
+async fn a_history_that_grew_by_increments_is_known_on_another_server() {
+    let (mut world, job) = one_behind(Holding::LiveOnly).await;
+    world.sync(&job).await.unwrap();
+    world.commit(updates("people", 3..9, "and again")).await;
+    let other = "update hub_batch_metrics set records_inserted = records_inserted + 1 where batch_id = 2";
+    let job = moved(&world, &job, "select 1").await;
+    world.sync(&job).await.unwrap();
+    world.assert_holds(&job, 4).await;
+    world.disconnect().await;
+    world.server.create_database_from_template("other", "restored").await.unwrap();
+    world.execute("other", other).await;
+    let mut job = job;
+    job.upstreams[0].endpoint = Arc::new(world.endpoint("primary Hub", "other"));
+    let error = world.sync(&job).await.unwrap_err();
+    assert!(matches!(error, Error::PrimaryReset { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn another_table_with_fewer_rows_halts() {
+    let (world, job) = one_behind(Holding::LiveOnly).await;
+    let job = moved(
+        &world,
+        &job,
+        "create table again (like hub_store1_people_merge including all); \
+         insert into again select * from hub_store1_people_merge where id <> 15; \
+         drop table hub_store1_people_merge; alter table again rename to hub_store1_people_merge",
+    )
+    .await;
+    let error = refused(&world, &job).await;
+    assert!(error.to_string().contains("is another table since batch 2: 19 rows are live"), "{error}");
+}
+
+/// An increment from 2 to 3 of which one chunk has been copied.
+async fn in_flight(holding: Holding) -> (World, Job) {
+    let (world, mut job) = one_behind(holding).await;
+    job.tuning.seed_chunk_rows = 2;
+    let stop = Arc::new(At::stop(Step::ChunkCommitted, 1));
+    world.sync_with(&job, Until::CaughtUp, stop).await.unwrap_err();
+    world.expire_lease(&job).await;
+    (world, job)
+}
+
+/// Statements that take batch 3 back, as a failover to a standby that had not got it.
+fn lost(world: &World) -> String {
+    let table = world.primary_table("people");
+    format!(
+        "delete from {table} where ds_surf_batch_in = 3; \
+         update {table} set ds_surf_batch_out = 2147483647 where ds_surf_batch_out = 2; \
+         delete from hub_batch_metrics where batch_id = 3"
+    )
+}
+
+#[tokio::test]
+async fn a_batch_in_flight_that_is_lost_is_given_up_since_the_watermark_is_what_it_was() {
+    for holding in BOTH {
+        let (world, job) = in_flight(holding).await;
+        world.execute("primary", lost(&world)).await;
+        let outcome = world.sync(&job).await.unwrap();
+        assert!(outcome.caught_up && outcome.syncs == 0, "{outcome:?}");
+        world.assert_holds(&job, 2).await;
+        assert_eq!(world.flight(&job).await, None);
+        let started = format!(
+            "select count(*) from {} where batch_status <> 'committed'",
+            milestream_tests::control(&job, "batch_metrics")
+        );
+        assert_eq!(world.number(started).await, 0);
+    }
+}
+
+#[tokio::test]
+async fn a_batch_in_flight_that_was_written_again_is_planned_anew() {
+    for holding in BOTH {
+        let (world, job) = in_flight(holding).await;
+        let table = world.primary_table("people");
+        let again = format!(
+            "update {table} set name = 'otherwise' where ds_surf_batch_in = 3; \
+             update hub_batch_metrics set batch_end_time = batch_end_time + interval '1 hour' where batch_id = 3"
+        );
+        world.execute("primary", again).await;
+        world.sync(&job).await.unwrap();
+        assert_eq!(world.watermark(&job).await, Some(3));
+        let names =
+            format!("select count(*) from {} where name = 'otherwise'", world.merge_table(&job, "people"));
+        assert_eq!(world.number(names).await, 6);
+    }
+}
+
+#[tokio::test]
+async fn a_primary_that_was_emptied_and_filled_again_is_followed_past_the_empty_batch() {
+    for holding in BOTH {
+        let mut world = World::new(vec![Table::people()]).await;
+        world.commit(inserts("people", 0..20)).await;
+        let job = world.job("Edge", holding);
+        world.sync(&job).await.unwrap();
+        world.commit(deletes("people", 0..20)).await;
+        for _ in 0..2 {
+            let error = world.sync(&job).await.unwrap_err();
+            assert!(matches!(error, Error::TooManyDeletes { .. }), "{error}");
+            world.assert_holds(&job, 1).await;
+        }
+        world.commit(inserts("people", 0..25)).await;
+        let tape = Arc::new(Tape::default());
+        world.sync_with(&job, Until::CaughtUp, tape.clone()).await.unwrap();
+        assert!(tape.notices(NoticeKind::Replanned)[0].contains("max_delete_fraction"));
+        world.assert_holds(&job, 3).await;
+        assert_eq!(world.flight(&job).await, None);
+    }
 }
 
 /// The primary's record of all its batches, written again.
