@@ -206,7 +206,7 @@ pub(crate) async fn load(session: &mut Session, tables: &ControlTables, stream: 
         shapes: parse::<Option<Shapes>>(tables, row.field(13)?)?.flatten(),
         local: row.field::<Option<i32>>(14)?.map(LocalBatch),
         newest_committed: row
-            .field::<Option<i64>>(14)?
+            .field::<Option<i64>>(15)?
             .map(|batch| LocalBatch(i32::try_from(batch).unwrap_or(i32::MAX))),
     })
 }
