@@ -1,5 +1,6 @@
 //! A primary with the people table and a server for secondaries, side by side.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use milestream_cluster::{Backend, FindOptions, Server, ServerOptions};
@@ -92,6 +93,7 @@ impl Ends {
             primary_choice: PrimaryChoice::First,
             secondary: Arc::new(endpoint("secondary", self.secondary)),
             staging_batches_to_keep: None,
+            platforms: BTreeSet::new(),
             tuning,
         }
     }

@@ -244,7 +244,9 @@ async fn a_type_that_the_secondary_lacks_is_named() {
     world.execute("secondary", "drop type mood").await;
     let error = refused(&world, &world.job("Edge", Holding::LiveOnly)).await;
     assert_eq!(error.class(), Class::Blocked);
-    assert!(error.to_string().contains("type \"mood\" does not exist"), "{error}");
+    let told = "the secondary has no type like public.mood (enum of \"sad\")";
+    assert!(error.to_string().contains(told), "{error}");
+    assert!(error.to_string().contains("on the secondary: CREATE TYPE public.mood AS ENUM ('sad');"), "{error}");
 }
 
 #[tokio::test]

@@ -138,9 +138,10 @@ async fn overtaken_at(holding: Holding, step: Step, nth: usize, forget_backends:
     let ended = frozen.thaw();
     match &ended {
         Err(Error::Fenced { .. } | Error::Busy { .. }) => {}
+        // Thawed, it may look at its clock before it comes to the fence.
+        Err(Error::BudgetSpent { last, .. }) if matches!(**last, Error::LeaseLapsed { .. }) => {}
         Err(Error::BudgetSpent { last, .. }) if !forget_backends => {
-            let ended = matches!(**last, Error::Statement { .. } | Error::LeaseLapsed { .. });
-            assert!(ended, "its sessions were ended, or it saw that its lease had: {last}");
+            assert!(matches!(**last, Error::Statement { .. }), "its sessions were ended: {last}");
         }
         other => panic!("at {step}: {other:?}"),
     }

@@ -1,10 +1,10 @@
 //! What programs read of a run: its log, its facts and how it ends.
 
 use std::os::unix::process::ExitStatusExt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use milestream_tests::{Configuration, Ended, Process, Setting, Table, World, inserts, updates};
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_milestream-under-test");
@@ -147,12 +147,23 @@ async fn a_second_signal_ends_a_sync_at_once_and_the_next_goes_on() {
     let settings = "max_rate = 0.1\nlease = \"1s\"\nparallelism = 1";
     let mut read = Read::new(settings).await;
     read.world.commit(inserts("people", 300..10_000)).await;
+    let began = Instant::now();
     let process = Process::start(BINARY, read.configuration.path(), &SYNC);
-    tokio::time::sleep(Duration::from_millis(1500)).await;
+    let landing = "select coalesce(min(pid), 0) from pg_stat_progress_copy where command = 'COPY FROM'";
+    let backend = loop {
+        match read.world.number(landing).await {
+            0 => assert!(began.elapsed() < Duration::from_secs(30), "it never copied"),
+            pid => break Pid::from_raw(i32::try_from(pid).expect("a pid")).expect("a pid"),
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    };
+    // Who is asked to stop hurries: the chunk stays in flight, as its backend does not answer.
+    kill_process(backend, Signal::STOP).expect("a backend");
     process.signal(Signal::TERM);
     tokio::time::sleep(Duration::from_millis(500)).await;
     process.signal(Signal::TERM);
     let ended = process.end();
+    kill_process(backend, Signal::CONT).expect("a backend");
     assert_eq!((ended.status.code(), ended.status.signal()), (Some(143), None), "{ended:?}");
     assert!(ended.stderr.contains("a second signal ends at once"), "{ended:?}");
     tokio::time::sleep(Duration::from_millis(1200)).await;
