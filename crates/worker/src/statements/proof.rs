@@ -85,10 +85,10 @@ pub(super) fn faults(found: &str) -> String {
     )
 }
 
-/// Keys are NOT NULL, so a row that was joined has one.
+/// Keys are NOT NULL, so a row that was joined has one. `is not null` would ask each field of a composite key.
 pub(super) fn is_there(pair: &Pair, alias: &str) -> String {
     let first = pair.key_names().next().map(ident).unwrap_or_default();
-    format!("({alias}.{first} is not null)")
+    format!("({alias}.{first} is distinct from null)")
 }
 
 pub(super) fn differ(pair: &Pair, left: &str, right: &str) -> String {

@@ -180,7 +180,7 @@ pub(crate) async fn load(session: &mut Session, tables: &ControlTables, stream: 
          date_trunc('second', lease_expires_at)::text, halted_reason, schema_versions::text, lease_token, \
          (to_jsonb(s) -> 'reseeding')::text, to_jsonb(s) ->> 'waiting_reason', \
          (to_jsonb(s) -> 'datasets_left')::text, (to_jsonb(s) -> 'shapes')::text, (to_jsonb(s) ->> 'local_batch')::int, \
-         (select max(m.batch_id)::int8 from {} m where m.key = $1 and m.batch_status = 'committed') \
+         (select max(m.batch_id)::int8 from {} m where m.key = $1 and m.batch_status::text = 'committed') \
          from {} s where stream_key = $1",
         tables.batch_metrics, tables.sync_stream
     );
