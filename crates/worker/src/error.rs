@@ -169,6 +169,8 @@ pub enum Error {
         planned: String,
         /// Its file now.
         found: String,
+        /// How far the server had come where that was seen, `X/Y`; `None` where it does not say.
+        position: Option<String>,
     },
     /// The rows landed are not the rows of the primary.
     #[error("{table}: {seen}")]

@@ -231,37 +231,22 @@ impl Expectation {
         })?;
         let answers = (0..row.len()).map(|at| Ok(row.field::<Option<String>>(at)?.unwrap_or_default()));
         let answers = answers.collect::<Result<Vec<_>>>()?;
-        self.compare(&session.endpoint.to_string(), session.facts.in_recovery, |at| {
+        let read_at = answers.last().filter(|position| !position.is_empty()).cloned().map(Position);
+        self.compare(&session.endpoint.to_string(), session.facts.in_recovery, read_at.as_ref(), |at| {
             answers.get(at).cloned().unwrap_or_default()
         })?;
         self.compare_columns(&answers)?;
         let is_primary = answers.len() > 1 && answers[answers.len() - 2] == "false";
         session.facts.in_recovery &= !is_primary;
-        session.read_at = answers.last().filter(|position| !position.is_empty()).cloned().map(Position);
+        session.read_at = read_at;
         Ok(rows)
     }
 
-    /// Waits a while until a standby has come as far as the plan had. Asked before the read takes its snapshot: what is
-    /// replayed meanwhile the snapshot may lack.
-    ///
-    /// # Errors
-    /// `Behind` when it takes longer; another connection may reach another server.
+    /// Asked before the read takes its snapshot: what is replayed meanwhile the snapshot may lack.
     async fn wait_for_standby(&self, session: &mut Session) -> Result<()> {
-        let (Some(wanted), true) = (&self.position, session.facts.in_recovery) else { return Ok(()) };
-        let began = Instant::now();
-        loop {
-            let here = position(session).await?;
-            if here.as_ref().is_some_and(|here| here.has_reached(wanted)) {
-                return Ok(());
-            }
-            if began.elapsed() > STANDBY_PATIENCE {
-                return Err(Error::Behind {
-                    endpoint: session.endpoint.to_string(),
-                    replayed: here.map_or("nothing".into(), |here| here.0),
-                    seen: wanted.0.clone(),
-                });
-            }
-            tokio::time::sleep(STANDBY_LOOK_EVERY).await;
+        match &self.position {
+            Some(planned) => wait_for_standby(session, planned).await,
+            None => Ok(()),
         }
     }
 
@@ -286,7 +271,13 @@ impl Expectation {
         })
     }
 
-    fn compare(&self, endpoint: &str, in_recovery: bool, answer: impl Fn(usize) -> String) -> Result<()> {
+    fn compare(
+        &self,
+        endpoint: &str,
+        in_recovery: bool,
+        read_at: Option<&Position>,
+        answer: impl Fn(usize) -> String,
+    ) -> Result<()> {
         let watermark = self.batches.first().map_or(PrimaryBatch(0), |identity| identity.batch);
         let reset = |watermark, seen| Error::PrimaryReset { endpoint: endpoint.to_owned(), watermark, seen };
         if answer(0) != self.system {
@@ -324,8 +315,34 @@ impl Expectation {
                 table: leaf.table.clone(),
                 planned: leaf.filenode.clone(),
                 found: found.to_owned(),
+                position: read_at.map(|position| position.0.clone()),
             }),
         }
+    }
+}
+
+/// Waits a while until a session's server has come as far as `seen`, where it is a standby.
+///
+/// # Errors
+/// `Behind` when it takes longer; another connection may reach another server. Those of the server.
+pub(crate) async fn wait_for_standby(session: &mut Session, seen: &Position) -> Result<()> {
+    if !session.facts.in_recovery {
+        return Ok(());
+    }
+    let began = Instant::now();
+    loop {
+        let here = position(session).await?;
+        if here.as_ref().is_some_and(|here| here.has_reached(seen)) {
+            return Ok(());
+        }
+        if began.elapsed() > STANDBY_PATIENCE {
+            return Err(Error::Behind {
+                endpoint: session.endpoint.to_string(),
+                replayed: here.map_or("nothing".into(), |here| here.0),
+                seen: seen.0.clone(),
+            });
+        }
+        tokio::time::sleep(STANDBY_LOOK_EVERY).await;
     }
 }
 

@@ -148,7 +148,7 @@ async fn next_plan(
             }
             Some(moved) => {
                 ground.notice(NoticeKind::Replanned, format!("{moved}; the sync is planned anew"));
-                replanning::replan(ground, &plan, Cause::Moved, secondary).await?
+                replanning::replan(ground, &plan, (Cause::Moved, &moved), secondary).await?
             }
         }
     } else {
@@ -253,7 +253,7 @@ async fn bring_home(
             }
         }
         ground.notice(NoticeKind::Replanned, format!("{error}; {}", cause.follows(&plan)));
-        match replanning::replan(ground, &plan, cause, secondary).await? {
+        match replanning::replan(ground, &plan, (cause, &error), secondary).await? {
             Some(next) => plan = Arc::new(next),
             None => return Ok(false),
         }

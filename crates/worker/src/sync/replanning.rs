@@ -12,6 +12,7 @@ use super::{helpers, storing};
 use crate::error::{Class, Error, Result};
 use crate::observer::NoticeKind;
 use crate::postgres::Session;
+use crate::postgres::read::{self, Position};
 use crate::tables::lease::Lease;
 use crate::tables::primary_batches::{self, BatchesFrom};
 use crate::tables::streams::{self, StreamRow};
@@ -80,7 +81,7 @@ pub(super) async fn is_passed(ground: &Ground, plan: &Plan) -> bool {
 pub(super) async fn replan(
     ground: &Ground,
     old: &Plan,
-    cause: Cause,
+    (cause, error): (Cause, &Error),
     secondary: &mut Session,
 ) -> Result<Option<Plan>> {
     // An error may have left a transaction of the leader's own open.
@@ -89,6 +90,10 @@ pub(super) async fn replan(
     let mut row = streams::load(secondary, &ground.tables, &ground.stream).await?;
     row.flight = None;
     let mut primary = old.sessions.reader(ground, &old.upstream, "plan").await?;
+    if let Error::Rewritten { position: Some(seen), .. } = error {
+        // A standby that has not come there yet would show the former file, and be planned on.
+        read::wait_for_standby(&mut primary, &Position(seen.clone())).await?;
+    }
     let (was_disturbed, was_refused) = (cause == Cause::Disturbed, cause == Cause::Refused);
     let former = Former { flight: &old.flight, was_disturbed, was_refused };
     let decision =
