@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use milestream_core::milestone::{LocalBatch, PrimaryBatch};
 
+pub(crate) use server::Broken;
 use server::Said;
 
 use crate::postgres::Endpoint;
@@ -93,6 +94,14 @@ pub enum Error {
         doing: String,
         /// What the driver or the server said.
         source: Box<sqlx::Error>,
+    },
+    /// Rows that a merge wrote break a constraint of the secondary.
+    #[error("{broken}")]
+    Constraint {
+        /// The statement's error.
+        broken: Box<Error>,
+        /// The statement that makes the constraint deferrable, where it is not and can be.
+        mend: Option<String>,
     },
     /// An answer did not come in time.
     #[error("{endpoint}: {doing}: no answer for {waited_ms} ms")]
@@ -531,8 +540,15 @@ impl Error {
     pub(crate) fn sqlstate(&self) -> Option<String> {
         match self {
             Error::Statement { source, .. } | Error::Unreachable { source, .. } => sqlstate(source),
+            Error::Constraint { broken, .. } => broken.sqlstate(),
             _ => None,
         }
+    }
+
+    /// The unique, exclusion or foreign key constraint, or the unique index, that rows broke.
+    pub(crate) fn broken_constraint(&self) -> Option<Broken> {
+        let Error::Statement { source, .. } = self else { return None };
+        server::of(source).and_then(Broken::of)
     }
 }
 

@@ -58,6 +58,7 @@ impl Error {
             | Error::Diverged { .. }
             | Error::Unwritten { .. }
             | Error::TooManyDeletes { .. }
+            | Error::Constraint { .. }
             | Error::BudgetSpent { .. }
             | Error::Unreadable { .. }
             | Error::Setup { .. } => Class::Blocked,
@@ -108,6 +109,14 @@ impl Error {
             Error::TooOld { .. } => "upgrade the server".into(),
             Error::Encodings { .. } => "move one of the databases to the encoding of the other (UTF8 by preference)".into(),
             Error::Statement { source, .. } => advice_for_driver_error(source),
+            Error::Constraint { mend: Some(mend), .. } => format!(
+                "if rows of one batch trade values, or one refers to another, let the constraint be deferred: `{mend}`; Milestream \
+                 then checks it when all rows are written. If it is broken then, too, mend the row on the primary, or drop the \
+                 constraint; then sync again"
+            ),
+            Error::Constraint { mend: None, .. } => {
+                "a row of the primary breaks a constraint of the secondary: mend the row, or drop the constraint, then sync again".into()
+            }
             Error::LeaseLapsed { .. } => "the link to the secondary or the server hangs; the sync goes on by itself".into(),
             Error::Lagging { .. } => "the sync goes on by itself when the standby has caught up".into(),
             Error::Behind { .. } => {
@@ -258,8 +267,7 @@ fn advice_for_driver_error(error: &sqlx::Error) -> String {
         }
         "08P01" => "the server could not read what it was sent: compare the types of both sides",
         "23505" => {
-            "another row has this key: find out which of the two is wrong, or whether the constraint must be there; a DEFERRABLE \
-             one is checked at the commit"
+            "another row has this key: find out which of the two is wrong, or whether the constraint must be there"
         }
         "23502" | "23503" | "23514" | "23P01" => {
             "a row of the primary breaks a constraint of the secondary: mend the row, or drop the constraint, then sync again"

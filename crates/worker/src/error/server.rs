@@ -52,6 +52,29 @@ fn on_one_line(text: &str) -> String {
     text.lines().map(str::trim).collect::<Vec<_>>().join(" ")
 }
 
+/// A constraint, or a unique index, that rows broke.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Broken {
+    pub(crate) schema: String,
+    pub(crate) table: String,
+    pub(crate) name: String,
+}
+
+impl Broken {
+    /// Those of constraints between rows: foreign keys, unique ones and exclusions.
+    pub(super) fn of(error: &PgDatabaseError) -> Option<Broken> {
+        if !["23503", "23505", "23P01"].contains(&error.code()) {
+            return None;
+        }
+        let owned = |text: Option<&str>| text.map(str::to_owned);
+        Some(Broken {
+            schema: owned(error.schema())?,
+            table: owned(error.table())?,
+            name: owned(error.constraint())?,
+        })
+    }
+}
+
 /// Whether the server ended the session with this error.
 pub(super) fn is_fatal(error: &PgDatabaseError) -> bool {
     matches!(error.severity(), PgSeverity::Fatal | PgSeverity::Panic)

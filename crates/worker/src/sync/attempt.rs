@@ -16,7 +16,7 @@ use super::replanning::{self, Cause};
 use super::retry::Budget;
 use super::sessions::Sessions;
 use super::{
-    Committed, Outcome, Until, Upstream, datasets, gathering, landing, merging, renaming, standing, storing,
+    Committed, Outcome, Until, Upstream, constraints, datasets, gathering, landing, merging, renaming, standing, storing,
     watermark,
 };
 use crate::error::{Error, Result};
@@ -381,9 +381,14 @@ async fn write_rows(
     landed: &[Tally],
     secondary: &mut Session,
 ) -> Result<Counts> {
-    let counts = match plan.flight.from {
-        None => landing::reveal(ground, plan, landed, secondary).await?,
-        Some(from) => merging::merge(ground, plan, from, secondary).await?,
+    constraints::defer(secondary).await?;
+    let written = match plan.flight.from {
+        None => landing::reveal(ground, plan, landed, secondary).await,
+        Some(from) => merging::merge(ground, plan, from, secondary).await,
+    };
+    let counts = match written {
+        Ok(counts) => counts,
+        Err(error) => return Err(constraints::explain(error, secondary).await?),
     };
     merging::clear_old(ground, plan, secondary).await?;
     standing::keep(ground, plan, secondary).await?;

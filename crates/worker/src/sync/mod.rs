@@ -1,6 +1,7 @@
 //! The sync of one stream: lease, plan, copy, land or merge, commit; and again, until there is nothing new.
 
 mod attempt;
+mod constraints;
 pub(crate) mod copying;
 mod course;
 pub(crate) mod datasets;
