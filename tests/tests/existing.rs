@@ -4,6 +4,7 @@
 
 use milestream_oracle::{Operation, Row};
 use milestream_tests::{Table, World, inserts, texts, updates};
+use milestream_worker::sync::{Job, Tuning};
 use milestream_worker::{Error, Holding};
 
 const BOTH: [Holding; 2] = [Holding::LiveOnly, Holding::Mirror];
@@ -215,4 +216,37 @@ async fn for_interchange_the_hash_is_unique_and_collisions_are_refused() {
     let error = world.sync(&late).await.unwrap_err();
     assert!(collide(&error), "{error}");
     assert_eq!(world.watermark(&late).await, None);
+}
+
+#[tokio::test]
+async fn a_mirrors_batch_counts_keys_and_not_versions() {
+    let world = primary().await;
+    let job = world.job("Edge", Holding::Mirror);
+    // As of batch 2 the primary has fifty keys, nine of them in their second version. The table has one of them under
+    // another name, and one that nobody else has.
+    let hashes = "md5('x'), md5('x')";
+    let row = |id: i32, name: &str, opened: i32| format!("({id}, '{name}', null, {opened}, 2147483647, {hashes})");
+    let rows = [row(0, "other", 2), row(99, "gone", 1)].join(", ");
+    world.execute("secondary", format!("{} insert into {PEOPLE} values {rows}", people(Holding::Mirror))).await;
+    let job = Job { tuning: Tuning { max_delete_fraction: 1.0, ..job.tuning.clone() }, ..job };
+    world.sync(&job).await.unwrap();
+    world.assert_holds(&job, 2).await;
+    let counts = "select concat_ws(' ', records_inserted, records_updated, records_deleted, total_records) from edge_batch_metrics";
+    assert_eq!(world.value("secondary", counts).await.as_deref(), Some("49 1 1 59"));
+}
+
+#[tokio::test]
+async fn a_mirrors_seed_into_an_empty_table_counts_as_one_into_none() {
+    let mut counts = Vec::new();
+    for is_there in [false, true] {
+        let world = primary().await;
+        if is_there {
+            world.execute("secondary", people(Holding::Mirror)).await;
+        }
+        let job = world.job("Edge", Holding::Mirror);
+        world.sync(&job).await.unwrap();
+        let columns = "records_inserted, records_updated, records_deleted, total_records";
+        counts.push(world.ask("secondary", format!("select {columns} from edge_batch_metrics")).await);
+    }
+    assert_eq!(counts[0], counts[1]);
 }

@@ -3,6 +3,7 @@
 use milestream_core::milestone::{LIVE, LocalBatch};
 
 use super::carried_names;
+use super::proof::{differ, is_there};
 use crate::pair::{
     ALL_HASH, BATCH_ID, BATCH_IN, BATCH_OUT, Holding, IUD, KEY_HASH, Pair, REMOTE_IN, REMOTE_OUT, beside,
 };
@@ -236,6 +237,23 @@ pub(crate) fn by_difference(pair: &Pair, local: LocalBatch) -> ByDifference {
             list(names)
         ),
     }
+}
+
+/// Keys of a mirror that a seed by difference makes live, changes and ends, counted before anything is written.
+pub(crate) fn count_keys(pair: &Pair) -> String {
+    let live = |table: &str| {
+        let table = ident(table);
+        format!("(select * from {table} where {BATCH_OUT} = {LIVE})")
+    };
+    let (there, landed) = (is_there(pair, "t"), is_there(pair, "s"));
+    format!(
+        "select (count(*) filter (where not {there}))::text, (count(*) filter (where {there} and {landed} and (t.{BATCH_IN} <> s.{BATCH_IN} or {})))::text, \
+         (count(*) filter (where not {landed}))::text from {} s full join {} t on {}",
+        differ(pair, "t", "s"),
+        live(&pair.names.landing),
+        live(&pair.names.merge),
+        equal_keys("t", "s", pair.key_names())
+    )
 }
 
 /// Rows of the merge table that a seed by difference would delete, and rows that are there. Of a mirror, every

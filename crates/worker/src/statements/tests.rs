@@ -63,6 +63,9 @@ fn how_a_seed_lands() {
         statements.extend(landing::create_staging(pair).into_iter().map(|text| ("staging", text)));
         let difference = landing::by_difference(pair, LOCAL);
         statements.push(("would delete", landing::would_delete(pair)));
+        if pair.holding == Holding::Mirror {
+            statements.push(("keys", landing::count_keys(pair)));
+        }
         statements.push(("delete", difference.delete));
         statements.push(("update", difference.update));
         statements.push(("insert", difference.insert));

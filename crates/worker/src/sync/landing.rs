@@ -13,7 +13,7 @@ use super::{doubles, ledger, limits, proof, sweeping};
 use crate::digest;
 use crate::error::{Error, Result};
 use crate::observer::{Happening, Step};
-use crate::pair::{KEY_HASH, Pair};
+use crate::pair::{Holding, KEY_HASH, Pair};
 use crate::postgres::Session;
 use crate::postgres::catalog::{RelationKind, Table};
 use crate::postgres::fields::Fields;
@@ -344,6 +344,10 @@ async fn by_difference(
     } else {
         Vec::new()
     };
+    let keys = match pair.holding {
+        Holding::LiveOnly => None,
+        Holding::Mirror => Some(counted_keys(pair, secondary).await?),
+    };
     let difference = landing::by_difference(pair, plan.flight.local);
     let deleted = secondary.execute("removing rows that are gone", difference.delete).await?;
     let updated = secondary.execute("updating rows that differ", difference.update).await?;
@@ -351,7 +355,17 @@ async fn by_difference(
     for definition in dropped {
         secondary.execute("building an index again", definition).await?;
     }
-    Ok(Counts { inserted, updated, deleted, total: landed.rows })
+    let rows = Counts { inserted, updated, deleted, total: landed.rows };
+    // A mirror has rows of the past, too; what a batch did is told by its keys.
+    Ok(keys.map_or(rows, |keys| Counts { total: landed.rows, ..keys }))
+}
+
+/// Keys of a mirror that are new, changed and gone.
+async fn counted_keys(pair: &Pair, secondary: &mut Session) -> Result<Counts> {
+    let rows = secondary.ask("counting keys", landing::count_keys(pair)).await?;
+    let row = rows.first().ok_or_else(|| Error::invariant("a landing table", "a count gave no row"))?;
+    let count = |at: usize| row.field(at).and_then(counted).map(|count| u64::try_from(count).unwrap_or(0));
+    Ok(Counts { inserted: count(0)?, updated: count(1)?, deleted: count(2)?, total: 0 })
 }
 
 async fn is_empty(pair: &Pair, secondary: &mut Session) -> Result<bool> {
