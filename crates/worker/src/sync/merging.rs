@@ -46,8 +46,8 @@ pub(crate) async fn merge(
     Ok(total)
 }
 
-/// Keeps the staged rows of the newest batches, also where a seed follows an increment that was given up. Those are counted, not computed: a mirror's ids jump where several
-/// batches of the primary came in one sync.
+/// Keeps the staged rows of the newest batches, also where a seed follows an increment that was given up. Batches are
+/// counted, not computed: a mirror's ids jump where several batches of the primary came in one sync.
 pub(crate) async fn clear_old(ground: &Ground, plan: &Plan, secondary: &mut Session) -> Result<()> {
     let Some(keep) = ground.job.staging_batches_to_keep else { return Ok(()) };
     let oldest = batches::oldest_of_newest(secondary, &ground.tables, &ground.stream, keep).await?;

@@ -241,11 +241,12 @@ impl Growth<'_> {
     async fn explain(&self, secondary: &mut Session) -> Result<()> {
         let Growth { ground, plan, pair, range, grown, recorded } = *self;
         if plan.flight.is_by_blocks(&pair.dataset) {
+            // Read in the order of keys it comes out which of the two it is.
             let seen = format!(
-                "the primary's history adds {recorded} rows, those read by blocks add {grown}: something updates its open \
-                 versions in place or removes them"
+                "the primary's history adds {recorded} rows, and this table has grown by {grown}: something wrote to this table, \
+                 or updates the primary's open versions in place or removes them"
             );
-            return Err(Error::Miscounted { table: pair.primary_table.clone(), seen });
+            return Err(Error::Miscounted { table: ident(&pair.names.merge), seen });
         }
         if pair.holding == Holding::Mirror {
             let seen = format!(
