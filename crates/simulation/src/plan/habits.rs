@@ -7,7 +7,7 @@ use super::generate::{Author, free_name};
 use super::hands::{Deed, Hand};
 use super::premises::{SETTINGS, Setting, TablesThere, TypesThere};
 use super::values::{KINDS_OF_PEOPLE, Kind};
-use super::{Act, Change, ColumnPlan, Cue, Keeps, Plan, Strategy, Verify, What, Writer};
+use super::{Act, Change, ColumnPlan, Cue, Plan, Strategy, Verify, What, Writer};
 use crate::fault::{Fault, FaultKind, Phase, Side};
 
 /// A habit of people.
@@ -47,8 +47,8 @@ impl Habit {
     /// Of a hundred histories, those that have it.
     fn percent(self) -> u32 {
         match self {
-            Habit::Settings => 0,
-            Habit::Types => 0,
+            Habit::Settings => 15,
+            Habit::Types => 18,
             Habit::Tables => 8,
             Habit::Hands => 15,
             Habit::LateColumn => 0,
@@ -157,15 +157,14 @@ impl Author<'_> {
 
     fn give_tables(&mut self, plan: &mut Plan) {
         for secondary in &mut plan.secondaries {
-            let tables = self.tables();
-            // A seed into a mirror's table that is there counts versions where it must count keys.
-            secondary.premises.tables = (secondary.holding == Keeps::LiveOnly).then_some(tables);
+            secondary.premises.tables = Some(self.tables());
         }
     }
 
     fn tables(&mut self) -> TablesThere {
         TablesThere { extra_column: self.chance(50), indexed: self.chance(40), reversed: self.chance(40) }
     }
+
     /// A hand at a primary that the worker writes, and a batch for it to come upon.
     fn empty_primary(&mut self, plan: &mut Plan) {
         let primary = self.below(plan.primaries.len());
@@ -204,6 +203,7 @@ impl Author<'_> {
             plan.schedule.splice(at..at, acts);
         }
     }
+
     /// A column that the primary has at once, or well before the model, with a value for every row that is there.
     fn add_late_column(&mut self, plan: &mut Plan) {
         let secondary = self.below(plan.secondaries.len());
@@ -225,6 +225,7 @@ impl Author<'_> {
         let at = self.below(plan.schedule.len() / 2 + 1);
         plan.schedule.splice(at..at, acts);
     }
+
     /// A standby that stands still while batches are committed and read. What else goes wrong at a primary is not its doing.
     fn add_standby(&mut self, plan: &mut Plan) {
         let secondary = self.below(plan.secondaries.len());
