@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitOptions, kill_process, waitid, waitpid};
 use tempfile::TempDir;
 
-/// How long a process may take to its step or its end.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a process may take to its step or its end, also where much else is running.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A running process of the binary.
 pub struct Process {
@@ -55,7 +55,7 @@ impl Process {
     /// How it ended.
     ///
     /// # Panics
-    /// When it does neither within a minute.
+    /// When it does neither within two minutes.
     pub fn stopped_or_ended(self) -> Result<(Process, String), Ended> {
         let deadline = Instant::now() + PATIENCE;
         while Instant::now() < deadline {

@@ -179,7 +179,7 @@ pub enum Error {
         /// Its file now.
         found: String,
         /// How far the server had come where that was seen, `X/Y`; `None` where it does not say.
-        position: Option<String>,
+        position: Option<Box<str>>,
     },
     /// The rows landed are not the rows of the primary.
     #[error("{table}: {seen}")]

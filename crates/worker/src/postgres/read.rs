@@ -315,7 +315,7 @@ impl Expectation {
                 table: leaf.table.clone(),
                 planned: leaf.filenode.clone(),
                 found: found.to_owned(),
-                position: read_at.map(|position| position.0.clone()),
+                position: read_at.map(|position| position.0.as_str().into()),
             }),
         }
     }

@@ -16,8 +16,8 @@ use super::replanning::{self, Cause};
 use super::retry::Budget;
 use super::sessions::Sessions;
 use super::{
-    Committed, Outcome, Until, Upstream, constraints, datasets, gathering, landing, merging, renaming, standing, storing,
-    watermark,
+    Committed, Outcome, Until, Upstream, constraints, datasets, gathering, landing, merging, renaming,
+    standing, storing, watermark,
 };
 use crate::error::{Error, Result};
 use crate::observer::{Happening, NoticeKind, Step};

@@ -92,7 +92,7 @@ pub(super) async fn replan(
     let mut primary = old.sessions.reader(ground, &old.upstream, "plan").await?;
     if let Error::Rewritten { position: Some(seen), .. } = error {
         // A standby that has not come there yet would show the former file, and be planned on.
-        read::wait_for_standby(&mut primary, &Position(seen.clone())).await?;
+        read::wait_for_standby(&mut primary, &Position(seen.to_string())).await?;
     }
     let (was_disturbed, was_refused) = (cause == Cause::Disturbed, cause == Cause::Refused);
     let former = Former { flight: &old.flight, was_disturbed, was_refused };
