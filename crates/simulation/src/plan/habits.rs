@@ -51,8 +51,8 @@ impl Habit {
             Habit::Types => 18,
             Habit::Tables => 8,
             Habit::Hands => 15,
-            Habit::LateColumn => 0,
-            Habit::TwoServers => 0,
+            Habit::LateColumn => 6,
+            Habit::TwoServers => 4,
         }
     }
 }

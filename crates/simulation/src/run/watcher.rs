@@ -165,8 +165,13 @@ impl Watcher {
                 }
                 true
             }
-            // Rows that a hand took away are missing from what is read by blocks, which is then read in another way.
-            Some(capture) if capture.disturbances == primary.disturbances() && !ledger.is_by_hand() => {
+            // Where a hand was at it, what is read by blocks lacks rows and is read in another way; a batch that is refused is
+            // left for a later one.
+            Some(capture)
+                if capture.disturbances == primary.disturbances()
+                    && !ledger.is_by_hand()
+                    && !ledger.is_meddled_with =>
+            {
                 let what = format!(
                     "{at}: the sync from {:?} to {} was given up for one from {from:?} to {to} without need",
                     capture.from, capture.to
