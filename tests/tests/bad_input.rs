@@ -246,7 +246,10 @@ async fn a_type_that_the_secondary_lacks_is_named() {
     assert_eq!(error.class(), Class::Blocked);
     let told = "the secondary has no type like public.mood (enum of \"sad\")";
     assert!(error.to_string().contains(told), "{error}");
-    assert!(error.to_string().contains("on the secondary: CREATE TYPE public.mood AS ENUM ('sad');"), "{error}");
+    assert!(
+        error.to_string().contains("on the secondary: CREATE TYPE public.mood AS ENUM ('sad');"),
+        "{error}"
+    );
 }
 
 #[tokio::test]

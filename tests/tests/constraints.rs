@@ -25,7 +25,8 @@ fn update((table, row): (&'static str, Row)) -> (&'static str, Operation) {
 
 /// A secondary in which two seats are about to trade their numbers.
 async fn swap_due() -> (World, Job) {
-    let mut world = World::new(vec![Table::new("seats", &[("id", "integer")], &[("number", "integer")])]).await;
+    let mut world =
+        World::new(vec![Table::new("seats", &[("id", "integer")], &[("number", "integer")])]).await;
     world.commit(vec![insert(seat("1", "10")), insert(seat("2", "20"))]).await;
     let job = world.job("Edge", Holding::LiveOnly);
     world.sync(&job).await.unwrap();
@@ -78,7 +79,9 @@ async fn a_unique_constraint_that_a_trade_breaks_is_told_how_it_is_deferred() {
 #[tokio::test]
 async fn an_index_that_no_constraint_can_have_is_named_without_a_statement() {
     let (world, job) = swap_due().await;
-    world.execute("secondary", format!("create unique index partial on {SEATS} (number) where number > 0")).await;
+    world
+        .execute("secondary", format!("create unique index partial on {SEATS} (number) where number > 0"))
+        .await;
     let error = world.sync(&job).await.unwrap_err();
     assert!(matches!(&error, Error::Constraint { mend: None, .. }), "{error:?}");
     assert!(error.to_string().contains("constraint partial"), "{error}");
@@ -103,9 +106,8 @@ async fn a_value_that_two_rows_have_in_the_end_breaks_a_deferrable_constraint_to
 async fn rows_that_refer_to_another_dataset_come_and_go_with_it() {
     let orders = Table::new("orders", &[("id", "integer")], &[("person", "integer")]);
     let mut world = World::new(vec![orders, Table::people()]).await;
-    let order = |id: &str, person: &str| {
-        ("orders", Row { key: texts(&[Some(id)]), columns: texts(&[Some(person)]) })
-    };
+    let order =
+        |id: &str, person: &str| ("orders", Row { key: texts(&[Some(id)]), columns: texts(&[Some(person)]) });
     let mut first = inserts("people", 0..3);
     first.push(insert(order("1", "0")));
     world.commit(first).await;

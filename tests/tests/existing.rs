@@ -225,9 +225,12 @@ async fn a_mirrors_batch_counts_keys_and_not_versions() {
     // As of batch 2 the primary has fifty keys, nine of them in their second version. The table has one of them under
     // another name, and one that nobody else has.
     let hashes = "md5('x'), md5('x')";
-    let row = |id: i32, name: &str, opened: i32| format!("({id}, '{name}', null, {opened}, 2147483647, {hashes})");
+    let row =
+        |id: i32, name: &str, opened: i32| format!("({id}, '{name}', null, {opened}, 2147483647, {hashes})");
     let rows = [row(0, "other", 2), row(99, "gone", 1)].join(", ");
-    world.execute("secondary", format!("{} insert into {PEOPLE} values {rows}", people(Holding::Mirror))).await;
+    world
+        .execute("secondary", format!("{} insert into {PEOPLE} values {rows}", people(Holding::Mirror)))
+        .await;
     let job = Job { tuning: Tuning { max_delete_fraction: 1.0, ..job.tuning.clone() }, ..job };
     world.sync(&job).await.unwrap();
     world.assert_holds(&job, 2).await;
