@@ -164,6 +164,14 @@ async fn closures_of_versions_that_a_hand_deleted_name_a_key() {
 }
 
 #[tokio::test]
+async fn a_version_that_a_hand_changed_is_noticed_when_it_is_closed() {
+    let (mut world, job) = synced(Holding::Mirror).await;
+    world.execute("secondary", "update edge_store1_people_merge set name = null where id = 3").await;
+    world.commit(deletes("people", 2..5)).await;
+    assert_diverged(&world, &job, &["1 row", "key (3", "in name"]).await;
+}
+
+#[tokio::test]
 async fn a_mirror_holds_a_key_live_twice_only_where_its_primary_does() {
     let (mut world, job) = synced(Holding::Mirror).await;
     // The primary's table was emptied by hand, and its next batch opens what is there anew.
@@ -264,4 +272,20 @@ async fn vacuum_full_moves_the_file_and_the_stream_goes_on() {
         world.sync(&job).await.unwrap();
         world.assert_holds(&job, 2).await;
     }
+}
+
+#[tokio::test]
+async fn a_mirror_keeps_what_its_primary_has_pruned_also_where_its_file_moved() {
+    let (mut world, job) = synced(Holding::Mirror).await;
+    world.commit(updates("people", 0..5, "changed")).await;
+    world.sync(&job).await.unwrap();
+    let prune = format!("delete from {} where ds_surf_batch_out < 2", world.primary_table("people"));
+    world.execute("primary", prune).await;
+    world.execute("secondary", "vacuum full edge_store1_people_merge").await;
+    world.sync(&job).await.unwrap();
+    // Versions that are gone from it are missed all the same.
+    world.execute("secondary", "delete from edge_store1_people_merge where ds_surf_batch_out < 2").await;
+    world.execute("secondary", "delete from edge_store1_people_merge where id = 7").await;
+    world.execute("secondary", "vacuum full edge_store1_people_merge").await;
+    assert_diverged(&world, &job, &["9 rows (9 of them live) where the primary has 10 (10)"]).await;
 }

@@ -37,7 +37,7 @@ pub(crate) fn net(pair: &Pair, local: LocalBatch) -> String {
 }
 
 /// Staged versions that are not in the mirror as they must be, and keys that an opened version made live more than once.
-/// Of a version that was there before only the closing is staged.
+/// The closing of a version writes its batch alone; its values are staged all the same, and must be those that were there.
 pub(crate) fn full(pair: &Pair, local: LocalBatch, x: PrimaryBatch) -> String {
     let (merge, staging) = (ident(&pair.names.merge), ident(&pair.names.staging));
     let same = equal_keys("t", "s", pair.key_names());
@@ -46,7 +46,7 @@ pub(crate) fn full(pair: &Pair, local: LocalBatch, x: PrimaryBatch) -> String {
         "select case when {there} then '{ALTERED}' else '{MISSING}' end as fault, {key} as key, \
          concat_ws(', ', case when t.{BATCH_OUT} <> s.{REMOTE_OUT} then {out} end, nullif({columns}, '')) as columns \
          from {staging} s left join {merge} t on {same} and t.{BATCH_IN} = s.{REMOTE_IN} where s.{BATCH_ID} = {local} \
-         and (not {there} or t.{BATCH_OUT} <> s.{REMOTE_OUT} or (s.{REMOTE_IN} > {x} and {altered})) \
+         and (not {there} or t.{BATCH_OUT} <> s.{REMOTE_OUT} or {altered}) \
          union all select '{DOUBLED}', {key}, '' from {staging} s join {merge} t on {same} and t.{BATCH_OUT} = {LIVE} \
          and t.{BATCH_IN} <> s.{REMOTE_IN} where s.{BATCH_ID} = {local} and s.{REMOTE_IN} > {x} and s.{REMOTE_OUT} = {LIVE}",
         key = key_text(pair, "s"),
