@@ -6,11 +6,14 @@ use secrecy::ExposeSecret;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use sqlx::{Connection, PgConnection};
 
-use super::Endpoint;
 use super::settings::Settings;
 use super::wire::{Bypass, Checks, Startup, Tls, Wire};
+use super::{Endpoint, Password};
 use crate::config::Login;
 use crate::error::{Error, Result, sqlstate};
+
+/// Time between the file and the role of a password that is changed.
+const ROTATION: Duration = Duration::from_millis(500);
 
 /// A connection that was made.
 pub(super) struct Dialed {
@@ -30,7 +33,8 @@ pub(super) struct Call<'a> {
 }
 
 impl Call<'_> {
-    /// Connects. A login that is refused is looked up once more: it may just have been changed.
+    /// Connects. A login that is refused is looked up once more: it may just have been changed. Where it has not, the server
+    /// may be about to: it is tried once more, a little later.
     ///
     /// # Errors
     /// `Unreachable`, `Refused`, `Tls`, `Pooler`, and `Setup` for what no other try would mend.
@@ -39,7 +43,14 @@ impl Call<'_> {
         match self.dial_as(&login).await {
             Err(refused @ Error::Refused { .. }) => {
                 let now = self.endpoint.login()?;
-                if now.is_same(&login) { Err(refused) } else { self.dial_as(&now).await }
+                if !now.is_same(&login) {
+                    return self.dial_as(&now).await;
+                }
+                if let Password::Given(_) = self.endpoint.password {
+                    return Err(refused);
+                }
+                tokio::time::sleep(ROTATION).await;
+                self.dial_as(&self.endpoint.login()?).await
             }
             dialed => dialed,
         }
