@@ -101,9 +101,9 @@ async fn a_label_that_is_added_halts_with_the_statement_that_adds_it() {
     world.execute("primary", "alter type st add value 'closed' before 'merged'").await;
     world.commit(vec![update(1, &["closed", "{closed,open}"])]).await;
     let told = refused(&world, &jobs[0]).await;
-    let first: String = told.lines().take(2).map(|line| format!("{line}\n")).collect();
-    assert!(first.contains("ALTER TYPE public.st ADD VALUE 'closed' BEFORE 'merged';"), "{told}");
-    follow(&world, &first).await;
+    // Both columns need it, and it can be run once.
+    assert_eq!(told.matches("ALTER TYPE public.st ADD VALUE 'closed' BEFORE 'merged';").count(), 1, "{told}");
+    follow(&world, &told).await;
     for job in &jobs {
         world.sync(job).await.unwrap();
         world.assert_holds(job, 2).await;

@@ -4,6 +4,7 @@ mod comparison;
 mod equality;
 mod mending;
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use md5::{Digest, Md5};
@@ -46,8 +47,7 @@ impl fmt::Display for Difference {
             f,
             "  {}.{}: {} (model: {}; primary: {}; secondary: {})",
             self.dataset, self.column, self.problem, self.model, self.primary, self.secondary
-        )?;
-        self.mends.iter().try_for_each(|mend| write!(f, "\n    {mend}"))
+        )
     }
 }
 
@@ -66,9 +66,17 @@ impl Difference {
     }
 }
 
-/// Differences as an error shows them, one a line.
+/// Differences as an error shows them, one a line, each with the statements that mend it. A statement that mends several
+/// stands below the first, as it can be run once only.
 pub(crate) fn table_of(differences: &[Difference]) -> String {
-    differences.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+    let mut told = BTreeSet::new();
+    let mut lines = Vec::new();
+    for difference in differences {
+        lines.push(difference.to_string());
+        let mends = difference.mends.iter().map(ToString::to_string);
+        lines.extend(mends.filter(|mend| told.insert(mend.clone())).map(|mend| format!("    {mend}")));
+    }
+    lines.join("\n")
 }
 
 /// Pairs a dataset's tables up, or says why they do not go together. `types` are those of the secondary that bear the

@@ -1,5 +1,7 @@
 //! `plan` as text: a paragraph for each stream.
 
+use std::collections::BTreeSet;
+
 use super::forecast::{Next, NextSync, StreamPlan};
 use crate::cli::failure::Failure;
 use crate::cli::figures;
@@ -97,12 +99,13 @@ fn facts(sync: &NextSync) -> Vec<String> {
 /// The differences, then the statements that mend them.
 fn table_of(differences: &[Difference]) -> String {
     let mut sheet = Sheet::new(["dataset", "column", "model", "primary", "secondary", "problem"]);
-    let mut mends = Vec::new();
+    let (mut mends, mut told) = (Vec::new(), BTreeSet::new());
     for difference in differences {
         let Difference { dataset, column, model, primary, secondary, problem, mends: its } =
             difference.clone();
         sheet.row([dataset, column, model, primary, secondary, problem]);
-        mends.extend(its.iter().map(ToString::to_string));
+        let its = its.iter().map(ToString::to_string);
+        mends.extend(its.filter(|mend| told.insert(mend.clone())));
     }
     [sheet.to_string()].into_iter().chain(mends).collect::<Vec<_>>().join("\n")
 }
