@@ -145,7 +145,7 @@ pub fn main_with(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         signals.end_at_once();
     }
     let surroundings = Surroundings { config: cli.global.config, screen, signals };
-    let ran = panics::caught("the command", async { Ok(run(cli.command, &surroundings).await) });
+    let ran = panics::caught("the command", async { Ok(Box::pin(run(cli.command, &surroundings)).await) });
     runtime.block_on(ran).unwrap_or_else(|error| {
         output::complain(None, &error);
         ExitCode::from(error.exit_code())
