@@ -69,14 +69,22 @@ impl Difference {
 /// Differences as an error shows them, one a line, each with the statements that mend it. A statement that mends several
 /// stands below the first, as it can be run once only.
 pub(crate) fn table_of(differences: &[Difference]) -> String {
+    let mends = mends_once(differences);
+    let told = differences.iter().zip(mends).flat_map(|(difference, mends)| {
+        let mends = mends.into_iter().map(|mend| format!("    {mend}"));
+        [difference.to_string()].into_iter().chain(mends).collect::<Vec<_>>()
+    });
+    told.collect::<Vec<_>>().join("\n")
+}
+
+/// For each difference the statements that mend it and that no difference before it has named.
+pub(crate) fn mends_once(differences: &[Difference]) -> Vec<Vec<String>> {
     let mut told = BTreeSet::new();
-    let mut lines = Vec::new();
-    for difference in differences {
-        lines.push(difference.to_string());
+    let of = |difference: &Difference| {
         let mends = difference.mends.iter().map(ToString::to_string);
-        lines.extend(mends.filter(|mend| told.insert(mend.clone())).map(|mend| format!("    {mend}")));
-    }
-    lines.join("\n")
+        mends.filter(|mend| told.insert(mend.clone())).collect()
+    };
+    differences.iter().map(of).collect()
 }
 
 /// Pairs a dataset's tables up, or says why they do not go together. `types` are those of the secondary that bear the

@@ -1,13 +1,11 @@
 //! `plan` as text: a paragraph for each stream.
 
-use std::collections::BTreeSet;
-
 use super::forecast::{Next, NextSync, StreamPlan};
 use crate::cli::failure::Failure;
 use crate::cli::figures;
 use crate::cli::sheet::Sheet;
 use crate::ingest;
-use crate::schema::Difference;
+use crate::schema::{Difference, mends_once};
 use crate::shapes::LACKING;
 
 /// The plans as text.
@@ -99,14 +97,11 @@ fn facts(sync: &NextSync) -> Vec<String> {
 /// The differences, then the statements that mend them.
 fn table_of(differences: &[Difference]) -> String {
     let mut sheet = Sheet::new(["dataset", "column", "model", "primary", "secondary", "problem"]);
-    let (mut mends, mut told) = (Vec::new(), BTreeSet::new());
     for difference in differences {
-        let Difference { dataset, column, model, primary, secondary, problem, mends: its } =
-            difference.clone();
+        let Difference { dataset, column, model, primary, secondary, problem, mends: _ } = difference.clone();
         sheet.row([dataset, column, model, primary, secondary, problem]);
-        let its = its.iter().map(ToString::to_string);
-        mends.extend(its.filter(|mend| told.insert(mend.clone())));
     }
+    let mends = mends_once(differences).into_iter().flatten();
     [sheet.to_string()].into_iter().chain(mends).collect::<Vec<_>>().join("\n")
 }
 
