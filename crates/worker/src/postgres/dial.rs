@@ -12,7 +12,8 @@ use super::{Endpoint, Password};
 use crate::config::Login;
 use crate::error::{Error, Result, sqlstate};
 
-/// Time between the file and the role of a password that is changed.
+/// How long a role may stay behind the file of a password that is changed, or the file behind the role. A guess: somebody runs
+/// two commands.
 const ROTATION: Duration = Duration::from_millis(500);
 
 /// A connection that was made.
