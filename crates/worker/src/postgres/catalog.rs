@@ -22,6 +22,7 @@ pub(crate) struct Table {
     pub(crate) indexes: Vec<Index>,
     /// Triggers and rules that may change what a write does, as a person reads them; partitions' included.
     pub(crate) hooks: Vec<String>,
+    pub(crate) cascades: Vec<Cascade>,
     /// Rows the statistics expect, of a view or foreign table the planner; `None` before the first ANALYZE.
     pub(crate) rows_estimated: Option<f64>,
     /// Bytes of the main forks, leaves included.
@@ -114,6 +115,14 @@ pub(crate) struct Index {
     pub(crate) constraint: bool,
 }
 
+/// A foreign key by which the server itself deletes or changes rows of the table: CASCADE, SET NULL, SET DEFAULT.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub(crate) struct Cascade {
+    pub(crate) name: String,
+    /// Puts one in its place that only checks, when all rows are written.
+    pub(crate) statement: String,
+}
+
 /// A leaf of a table that can be read by blocks.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Leaf {
@@ -159,6 +168,14 @@ const HOOKS: &str = "array_to_json(array(select format('trigger %I (%s %s, %s())
      union all select format('rule %I (on %s)', w.rulename, case w.ev_type when '2' then 'update' when '3' then 'insert' else 'delete' end) \
      from pg_rewrite w where w.ev_class = c.oid and w.ev_type in ('2', '3', '4') and w.ev_enabled in ('O', 'A') order by 1))";
 
+/// SQL for the foreign keys of a relation `c` of schema `n` by which the server writes to it, those of partitions left out.
+const CASCADES: &str = "array_to_json(array(select json_build_object('name', k.conname, 'statement', \
+        format('ALTER TABLE %I.%I DROP CONSTRAINT %I, ADD CONSTRAINT %I %s%s;', n.nspname, c.relname, k.conname, k.conname, \
+           regexp_replace(pg_get_constraintdef(k.oid), ' ON (DELETE|UPDATE) (CASCADE|SET NULL|SET DEFAULT)( [(][^)]*[)])?', '', 'g'), \
+           case when k.condeferrable then '' else ' DEFERRABLE' end)) \
+     from pg_constraint k where k.conrelid = c.oid and k.contype = 'f' and k.conparentid = 0 \
+        and (k.confdeltype in ('c', 'n', 'd') or k.confupdtype in ('c', 'n', 'd')) order by k.conname))";
+
 /// SQL for a relation `c` of schema `n` as JSON, in the shape of [`Answer`].
 fn relation() -> String {
     let used = structures::use_of("a.atttypid", "a.atttypmod");
@@ -179,7 +196,7 @@ fn relation() -> String {
         from pg_attribute a \
         where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped order by a.attnum)), \
      'primary_key', coalesce((select {INDEX_COLUMNS} from pg_index x where x.indrelid = c.oid and x.indisprimary), '[]'), \
-     'hooks', {HOOKS}, \
+     'hooks', {HOOKS}, 'cascades', {CASCADES}, \
      'indexes', array_to_json(array(select json_build_object('name', i.relname, 'columns', {INDEX_COLUMNS}, \
            'unique', x.indisunique and x.indpred is null, 'definition', pg_get_indexdef(x.indexrelid), \
            'constraint', exists (select 1 from pg_constraint k where k.conindid = x.indexrelid)) \
@@ -209,6 +226,7 @@ struct CatalogTable {
     rows_estimated: Option<f64>,
     bytes: i64,
     hooks: Vec<String>,
+    cascades: Vec<Cascade>,
     parts: Vec<Part>,
 }
 
@@ -244,6 +262,7 @@ impl CatalogTable {
             rows_estimated: self.rows_estimated,
             bytes: self.bytes,
             hooks: self.hooks,
+            cascades: self.cascades,
             parts: self.parts,
         }
     }

@@ -133,6 +133,16 @@ impl<'a> Comparison<'a> {
         }
     }
 
+    /// A foreign key that deletes or changes rows by itself may take away what the primary keeps, and nobody would see it:
+    /// an increment looks at the rows that it brings.
+    pub(super) fn cascades(&mut self) {
+        let Some(secondary) = self.secondary else { return };
+        for cascade in &secondary.cascades {
+            let problem = "the secondary has a foreign key that deletes or changes rows by itself";
+            self.differ_mended(&cascade.name, problem, vec![mending::check_only(cascade)]);
+        }
+    }
+
     pub(super) fn column(&mut self, model_name: &str) -> Option<CarriedColumn> {
         let name = physical_column(model_name);
         let Some(source) = self.primary.column(&name).cloned() else {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::postgres::catalog::Column;
+use crate::postgres::catalog::{Cascade, Column};
 use crate::postgres::sql::ident;
 use crate::structure::{Candidate, Form, Structure, carries, counterpart, definitions, relabelled};
 
@@ -39,6 +39,11 @@ fn on_secondary(statement: String) -> Mend {
 /// A column beyond the model may stay, when it can be left out.
 pub(super) fn allow_null(table: &str, column: &str) -> Mend {
     on_secondary(format!("ALTER TABLE {table} ALTER COLUMN {} DROP NOT NULL;", ident(column)))
+}
+
+/// A foreign key that checks, and does not write.
+pub(super) fn check_only(cascade: &Cascade) -> Mend {
+    on_secondary(cascade.statement.clone())
 }
 
 pub(super) fn forbid_null(table: &str, column: &str) -> Mend {

@@ -104,6 +104,7 @@ pub(crate) fn pair(
     let mut comparison = Comparison::of(dataset, primary, secondary.as_ref(), types, secondary_table);
     comparison.milestones(holding);
     comparison.extra_columns();
+    comparison.cascades();
     let columns = dataset.columns.iter().filter_map(|column| comparison.column(&column.name)).collect();
     comparison.keys();
     let found = comparison.into_found();

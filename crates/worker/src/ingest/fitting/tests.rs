@@ -71,6 +71,7 @@ fn table(columns: &[(&str, &str)], key: &[&str]) -> Table {
         primary_key: key.iter().map(ToString::to_string).collect(),
         indexes: Vec::new(),
         hooks: Vec::new(),
+        cascades: Vec::new(),
         rows_estimated: None,
         bytes: 0,
         parts: Vec::new(),
