@@ -515,16 +515,6 @@ impl Error {
         }
     }
 
-    /// The constraint or unique index that was violated, where one was.
-    pub(crate) fn constraint(&self) -> Option<&str> {
-        match self {
-            Error::Statement { source, .. } => {
-                source.as_database_error().and_then(|error| error.constraint())
-            }
-            _ => None,
-        }
-    }
-
     /// The database that refused a right or lacks a table, where it is known.
     pub(crate) fn endpoint(&self) -> Option<String> {
         match self {

@@ -115,7 +115,9 @@ impl Error {
                  constraint; then sync again"
             ),
             Error::Constraint { mend: None, .. } => {
-                "a row of the primary breaks a constraint of the secondary: mend the row, or drop the constraint, then sync again".into()
+                "rows of the primary break a constraint of the secondary, or trade values where it cannot be deferred: mend the rows on \
+                 the primary, or drop the constraint, then sync again"
+                    .into()
             }
             Error::LeaseLapsed { .. } => "the link to the secondary or the server hangs; the sync goes on by itself".into(),
             Error::Lagging { .. } => "the sync goes on by itself when the standby has caught up".into(),

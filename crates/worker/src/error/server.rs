@@ -63,7 +63,7 @@ pub(crate) struct Broken {
 impl Broken {
     /// Those of constraints between rows: foreign keys, unique ones and exclusions.
     pub(super) fn of(error: &PgDatabaseError) -> Option<Broken> {
-        if !["23503", "23505", "23P01"].contains(&error.code()) {
+        if !["23001", "23503", "23505", "23P01"].contains(&error.code()) {
             return None;
         }
         let owned = |text: Option<&str>| text.map(str::to_owned);

@@ -4,6 +4,7 @@ use milestream_core::milestone::{LIVE, LocalBatch};
 
 use super::carried_names;
 use super::proof::{differ, is_there};
+use crate::error::Error;
 use crate::pair::{
     ALL_HASH, BATCH_ID, BATCH_IN, BATCH_OUT, Holding, IUD, KEY_HASH, Pair, REMOTE_IN, REMOTE_OUT, beside,
 };
@@ -14,6 +15,13 @@ use crate::postgres::sql::{equal_keys, ident, list, prefixed};
 pub(crate) struct IndexBuild {
     pub(crate) name: String,
     pub(crate) statement: String,
+}
+
+impl IndexBuild {
+    /// Whether its own uniqueness is what an error is about.
+    pub(crate) fn is_broken(&self, error: &Error) -> bool {
+        error.broken_constraint().is_some_and(|broken| broken.name == self.name)
+    }
 }
 
 /// Creates the landing and the sweep table anew. Logged: an unlogged one would lose chunks whose marks survive a

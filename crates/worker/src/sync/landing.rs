@@ -106,8 +106,11 @@ async fn landed_tally(ground: &Ground, plan: &Plan, pair: &Pair) -> Result<Tally
 }
 
 fn tally(row: &PgRow) -> Result<Tally> {
-    let count = |at: usize| row.field(at).and_then(counted).map(|count| u64::try_from(count).unwrap_or(0));
-    Ok(Tally { rows: count(0)?, live: count(1)? })
+    Ok(Tally { rows: count(row, 0)?, live: count(row, 1)? })
+}
+
+fn count(row: &PgRow, at: usize) -> Result<u64> {
+    row.field(at).and_then(counted).map(|count| u64::try_from(count).unwrap_or(0))
 }
 
 async fn gather_statistics(pair: &Pair, secondary: &mut Session) -> Result<()> {
@@ -164,7 +167,7 @@ async fn build_one(
     let doing = format!("building index {} of dataset {dataset}", build.name);
     match session.execute(&doing, build.statement.clone()).await {
         Ok(_) => {}
-        Err(error) if error.constraint() == Some(build.name.as_str()) => {
+        Err(error) if build.is_broken(&error) => {
             let pair = plan.pair(dataset)?;
             if !is_key {
                 return Err(collision(session, pair).await?.unwrap_or(error));
@@ -195,7 +198,7 @@ async fn build_over_doubles(
     doubles::settle(ground, plan, pair, session).await?;
     let doing = format!("building index {} over the newest versions", build.name);
     match session.execute(&doing, build.statement.clone()).await {
-        Err(error) if error.constraint() == Some(build.name.as_str()) => {
+        Err(error) if build.is_broken(&error) => {
             return Err(doubles::explain(ground, plan, pair, session).await?);
         }
         built => built?,
@@ -279,11 +282,13 @@ pub(crate) async fn reveal(
         let what = format!("{} of {} datasets have landed", landed.len(), plan.pairs.len());
         return Err(Error::invariant("a seed", what));
     }
-    let mut total = Counts::default();
+    let (mut total, mut dropped) = (Counts::default(), Vec::new());
     for (pair, landed) in plan.pairs.iter().zip(landed) {
         let counts = match &pair.existing {
             None => reveal_new(pair, *landed, secondary).await?,
-            Some(existing) => by_difference(ground, plan, pair, existing, *landed, secondary).await?,
+            Some(existing) => {
+                by_difference(ground, plan, pair, existing, *landed, &mut dropped, secondary).await?
+            }
         };
         total.inserted += counts.inserted;
         total.updated += counts.updated;
@@ -293,13 +298,17 @@ pub(crate) async fn reveal(
             secondary.execute("creating the staging table", statement).await?;
         }
     }
-    prove(plan, secondary).await?;
+    prove(plan, dropped, secondary).await?;
     Ok(total)
 }
 
 /// What came into tables that existed before is there; only then what has landed is forgotten.
-async fn prove(plan: &Plan, secondary: &mut Session) -> Result<()> {
+async fn prove(plan: &Plan, dropped: Vec<String>, secondary: &mut Session) -> Result<()> {
     proof::end_deferral(secondary).await?;
+    // Not sooner: a table of which a deferred constraint is still to be checked takes no index.
+    for definition in dropped {
+        secondary.execute("building an index again", definition).await?;
+    }
     for pair in plan.pairs.iter().filter(|pair| pair.existing.is_some()) {
         proof::of_difference(plan, pair, secondary).await?;
         secondary.execute("dropping the landing table", landing::drop_landing(pair)).await?;
@@ -320,13 +329,15 @@ fn limit_locks(limit: Duration) -> String {
     format!("set local lock_timeout = '{}ms'", limit.as_millis())
 }
 
-/// Brings a merge table that exists to what has landed.
+/// Brings a merge table that exists to what has landed. Definitions of indexes that are to be built again are added to
+/// `dropped`.
 async fn by_difference(
     ground: &Ground,
     plan: &Plan,
     pair: &Pair,
     existing: &Table,
     landed: Tally,
+    dropped: &mut Vec<String>,
     secondary: &mut Session,
 ) -> Result<Counts> {
     let unique_hash = existing.indexes.iter().any(|index| index.unique && index.columns == [KEY_HASH]);
@@ -339,33 +350,28 @@ async fn by_difference(
     limits::check_deletes(ground, &pair.names.merge, plan.flight.to, deletes, present)?;
     let empty = present == 0 && is_empty(pair, secondary).await?;
     // A partitioned table's indexes are more than their definition says.
-    let dropped = if empty && existing.kind == RelationKind::Table {
-        drop_plain_indexes(existing, secondary).await?
-    } else {
-        Vec::new()
-    };
+    if empty && existing.kind == RelationKind::Table {
+        dropped.extend(drop_plain_indexes(existing, secondary).await?);
+    }
+    // A mirror has rows of the past, too; what a batch did is told by its keys.
     let keys = match pair.holding {
         Holding::LiveOnly => None,
+        Holding::Mirror if empty => Some(Counts { inserted: landed.live, ..Counts::default() }),
         Holding::Mirror => Some(counted_keys(pair, secondary).await?),
     };
     let difference = landing::by_difference(pair, plan.flight.local);
     let deleted = secondary.execute("removing rows that are gone", difference.delete).await?;
     let updated = secondary.execute("updating rows that differ", difference.update).await?;
     let inserted = secondary.execute("inserting rows that are new", difference.insert).await?;
-    for definition in dropped {
-        secondary.execute("building an index again", definition).await?;
-    }
-    let rows = Counts { inserted, updated, deleted, total: landed.rows };
-    // A mirror has rows of the past, too; what a batch did is told by its keys.
-    Ok(keys.map_or(rows, |keys| Counts { total: landed.rows, ..keys }))
+    let counts = keys.unwrap_or(Counts { inserted, updated, deleted, total: 0 });
+    Ok(Counts { total: landed.rows, ..counts })
 }
 
 /// Keys of a mirror that are new, changed and gone.
 async fn counted_keys(pair: &Pair, secondary: &mut Session) -> Result<Counts> {
     let rows = secondary.ask("counting keys", landing::count_keys(pair)).await?;
     let row = rows.first().ok_or_else(|| Error::invariant("a landing table", "a count gave no row"))?;
-    let count = |at: usize| row.field(at).and_then(counted).map(|count| u64::try_from(count).unwrap_or(0));
-    Ok(Counts { inserted: count(0)?, updated: count(1)?, deleted: count(2)?, total: 0 })
+    Ok(Counts { inserted: count(row, 0)?, updated: count(row, 1)?, deleted: count(row, 2)?, total: 0 })
 }
 
 async fn is_empty(pair: &Pair, secondary: &mut Session) -> Result<bool> {
