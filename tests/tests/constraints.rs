@@ -130,3 +130,103 @@ async fn rows_that_refer_to_another_dataset_come_and_go_with_it() {
     world.sync(&job).await.unwrap();
     world.assert_holds(&job, 3).await;
 }
+
+#[tokio::test]
+async fn a_version_that_a_hand_inserted_is_no_matter_of_the_tables_key() {
+    let mut world = World::new(vec![Table::people()]).await;
+    world.commit(inserts("people", 0..3)).await;
+    let job = world.job("Edge", Holding::Mirror);
+    world.sync(&job).await.unwrap();
+    let beforehand = "insert into edge_store1_people_merge select (jsonb_populate_record(m, '{\"ds_surf_batch_in\": 2}')).* \
+                      from edge_store1_people_merge m where id = 1";
+    world.execute("secondary", beforehand).await;
+    world.commit(updates("people", 0..3, "changed")).await;
+    let error = world.sync(&job).await.unwrap_err();
+    assert!(matches!(error, Error::Diverged { .. }), "{error:?}");
+    assert!(error.to_string().contains("Key (id, ds_surf_batch_in)=(1, 2) already exists"), "{error}");
+    assert!(error.advice().contains("something else wrote"), "{}", error.advice());
+    assert_eq!(world.watermark(&job).await, Some(1));
+}
+
+#[tokio::test]
+async fn an_index_that_says_more_than_a_constraint_can_is_named_without_a_statement() {
+    let wordings = [
+        "create unique index one_each on {} (number) nulls not distinct",
+        "create unique index one_each on {} (number) include (id)",
+        "create unique index one_each on {} (abs(number))",
+    ];
+    for wording in wordings {
+        let (world, job) = swap_due().await;
+        world.execute("secondary", wording.replace("{}", SEATS)).await;
+        let error = world.sync(&job).await.unwrap_err();
+        assert!(matches!(&error, Error::Constraint { mend: None, .. }), "{error:?}");
+        assert!(error.advice().contains("drop the constraint"), "{}", error.advice());
+    }
+}
+
+#[tokio::test]
+async fn a_unique_constraint_that_others_refer_to_is_named_without_a_statement() {
+    let (world, job) = swap_due().await;
+    let referred = format!(
+        "alter table {SEATS} add constraint one_each unique (number); \
+         create table tickets (seat integer references {SEATS} (number) deferrable)"
+    );
+    world.execute("secondary", referred).await;
+    let error = world.sync(&job).await.unwrap_err();
+    assert!(matches!(&error, Error::Constraint { mend: None, .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_seed_into_empty_tables_builds_their_indexes_under_deferred_constraints() {
+    let orders = Table::new("orders", &[("id", "integer")], &[("person", "integer")]);
+    let mut world = World::new(vec![orders, Table::people()]).await;
+    let mut first = inserts("people", 0..3);
+    let order = Row { key: texts(&[Some("1")]), columns: texts(&[Some("0")]) };
+    first.push(("orders", Operation::Insert(order)));
+    world.commit(first).await;
+    let job = world.job("Edge", Holding::LiveOnly);
+    let hashes = "ds_surf_batch_id integer not null, ds_surf_all_hash varchar(32) not null, \
+                  ds_surf_key_hash varchar(32) not null";
+    let beforehand = format!(
+        "create table edge_store1_people_merge (id integer primary key, name varchar(40), town varchar(40), {hashes}); \
+         create table {ORDERS} (id integer primary key, person integer \
+           references edge_store1_people_merge deferrable, {hashes}); \
+         create index on edge_store1_people_merge (name); create index on {ORDERS} (person)"
+    );
+    world.execute("secondary", beforehand).await;
+    world.sync(&job).await.unwrap();
+    world.assert_holds(&job, 1).await;
+}
+
+#[tokio::test]
+async fn a_foreign_key_that_writes_by_itself_is_refused_with_the_statement_for_one_that_does_not() {
+    for action in ["on delete cascade", "on delete set null", "on update cascade"] {
+        let orders = Table::new("orders", &[("id", "integer")], &[("person", "integer")]);
+        let mut world = World::new(vec![Table::people(), orders]).await;
+        let order = Row { key: texts(&[Some("1")]), columns: texts(&[Some("0")]) };
+        let mut first = inserts("people", 0..3);
+        first.push(("orders", Operation::Insert(order)));
+        world.commit(first).await;
+        let job = world.job("Edge", Holding::LiveOnly);
+        world.sync(&job).await.unwrap();
+        let refers = format!(
+            "alter table {ORDERS} add constraint placed_by foreign key (person) references edge_store1_people_merge {action}"
+        );
+        world.execute("secondary", refers).await;
+        // The primary keeps the order of somebody who is gone.
+        world.commit(vec![("people", Operation::Delete(texts(&[Some("0")])))]).await;
+        let error = world.sync(&job).await.unwrap_err();
+        assert!(matches!(&error, Error::Schema { .. }), "{error:?}");
+        let mend = error
+            .to_string()
+            .lines()
+            .find_map(|line| line.trim().strip_prefix("on the secondary: ").map(str::to_owned));
+        world.execute("secondary", mend.unwrap()).await;
+        // What is left of it is the primary's own doing, and is told as such.
+        let broken = world.sync(&job).await.unwrap_err();
+        assert!(matches!(&broken, Error::Constraint { mend: None, .. }), "{broken:?}");
+        world.execute("secondary", format!("alter table {ORDERS} drop constraint placed_by")).await;
+        world.sync(&job).await.unwrap();
+        world.assert_holds(&job, 2).await;
+    }
+}
