@@ -291,16 +291,20 @@ async fn fly(ground: &Arc<Ground>, plan: &Arc<Plan>, secondary: &mut Session) ->
         Vec::new()
     };
     timings.landing_ms = millis(began);
-    mark_ingested(ground, plan, secondary).await?;
+    mark_ingested(ground, plan, &landed, secondary).await?;
     commit(ground, plan, &landed, secondary, timings).await
 }
 
-async fn mark_ingested(ground: &Ground, plan: &Plan, secondary: &mut Session) -> Result<()> {
+async fn mark_ingested(
+    ground: &Ground,
+    plan: &Plan,
+    landed: &[Tally],
+    secondary: &mut Session,
+) -> Result<()> {
     if !plan.flight.has_batch(ground.job.holding) {
         return Ok(());
     }
-    let progress = chunks::progress(secondary, &ground.tables, &ground.stream, plan.generation).await?;
-    let state = storing::state(ground, &plan.flight, progress.rows);
+    let state = storing::state(ground, &plan.flight, landed.iter().map(|landed| landed.rows).sum());
     let watermark = plan.flight.watermark();
     let state = batches::BatchState { last_synced_primary_batch: watermark, ..state }.to_column()?;
     secondary.begin().await?;
@@ -325,7 +329,7 @@ async fn commit(
     let counts = write_rows(ground, plan, landed, secondary).await?;
     timings.merge_ms = millis(began);
     let began = Instant::now();
-    let state = storing::state(ground, flight, progress.rows).to_column()?;
+    let state = storing::state(ground, flight, counts.total).to_column()?;
     if flight.has_batch(ground.job.holding) {
         batches::commit(secondary, tables, stream, flight.local, counts, &state).await?;
     }

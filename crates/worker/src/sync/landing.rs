@@ -31,7 +31,7 @@ const REVEAL_LOCK_TIMEOUT: Duration = Duration::from_secs(2);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Tally {
     /// What the secondary holds as of X: live rows, or every version of a mirror.
-    rows: u64,
+    pub(crate) rows: u64,
     /// Versions among them that are live at X.
     live: u64,
 }
