@@ -21,12 +21,16 @@ pub enum Property {
     Once,
     /// Nothing is seeded or planned again without need.
     NoReseed,
-    /// `batch_metrics` and `sync_history` add up.
+    /// `batch_counter`, `batch_metrics`, `sync_history` and `sync_stream` say what took place, and go on saying it.
     Metrics,
+    /// A secondary's tables keep their columns, keys, indexes, rights and views.
+    Structure,
     /// Chunk rows and landing tables go with the commit, staging rows by their policy.
     Leftovers,
     /// The primary is never written to.
     ReadOnly,
+    /// A primary that the worker writes has every version of its source's records, and no ingestion fails without a cause.
+    Ingestion,
     /// When faults stop, one sync brings every secondary up to date.
     Convergence,
     /// What the worker does not survive fails by a name that fits, and no other way.
@@ -45,6 +49,8 @@ impl Property {
             Property::Once => "once",
             Property::NoReseed => "no-reseed",
             Property::Metrics => "metrics",
+            Property::Structure => "structure",
+            Property::Ingestion => "ingestion",
             Property::Leftovers => "leftovers",
             Property::ReadOnly => "read-only",
             Property::Convergence => "convergence",
@@ -65,7 +71,13 @@ impl Property {
             Property::Monotony => "the watermark never falls without a recorded reset",
             Property::Once => "nothing is applied twice, and no chunk that was done is copied again",
             Property::NoReseed => "nothing is seeded or planned again without need",
-            Property::Metrics => "batch_metrics and sync_history add up",
+            Property::Metrics => {
+                "batch_counter, batch_metrics, sync_history and sync_stream say what took place, and go on saying it"
+            }
+            Property::Structure => "a secondary's tables keep their columns, keys, indexes, rights and views",
+            Property::Ingestion => {
+                "a primary that the worker writes has every version of its source's records, and no ingestion fails without a cause"
+            }
             Property::Leftovers => {
                 "chunk rows and landing tables go with the commit, staging rows by their policy"
             }
@@ -88,6 +100,8 @@ impl Property {
             | Property::Monotony
             | Property::Once
             | Property::Metrics
+            | Property::Structure
+            | Property::Ingestion
             | Property::Leftovers
             | Property::ReadOnly => 129,
         }
@@ -143,11 +157,13 @@ pub enum Sometimes {
     FoundAHand,
     /// An ingestion halted at a merge table that a hand had emptied.
     FoundAnEmptiedPrimary,
+    /// An ingestion came to its batch after a fault.
+    IngestionWentOn,
 }
 
 impl Sometimes {
     /// All of them.
-    pub const ALL: [Sometimes; 12] = [
+    pub const ALL: [Sometimes; 13] = [
         Sometimes::ResumedASeed,
         Sometimes::ResumedAnIncrement,
         Sometimes::SweepFoundARow,
@@ -160,6 +176,7 @@ impl Sometimes {
         Sometimes::RefusedOtherTypes,
         Sometimes::FoundAHand,
         Sometimes::FoundAnEmptiedPrimary,
+        Sometimes::IngestionWentOn,
     ];
 
     /// As a person reads it.
@@ -177,6 +194,7 @@ impl Sometimes {
             Sometimes::RefusedOtherTypes => "types that differ refused",
             Sometimes::FoundAHand => "hand at a secondary noticed",
             Sometimes::FoundAnEmptiedPrimary => "emptied primary noticed",
+            Sometimes::IngestionWentOn => "ingestion went on after a fault",
         }
     }
 }

@@ -2,7 +2,9 @@
 //! integration tests.
 
 mod batches;
+mod hashes;
 mod table;
 
 pub use batches::{Changes, Control, Live, carry_out, table_sql};
+pub use hashes::{hash, strict_hash};
 pub use table::{Table, ident};

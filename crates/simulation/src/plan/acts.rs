@@ -14,6 +14,14 @@ pub enum Act {
         /// Index of the primary.
         primary: usize,
     },
+    /// A primary commits its next batch. Where the worker writes it, all of this falls into the ingestion: a fault of the
+    /// primary's side is one of the source, and a batch is carried out in the source before its turn.
+    Ingest {
+        /// Index of the primary.
+        primary: usize,
+        /// What happens meanwhile, in any order of steps.
+        cues: Vec<Cue>,
+    },
     /// A primary begins its next batch and leaves it in a status that does not count; the next commit of that
     /// primary runs it again under its id.
     Begin {
@@ -87,6 +95,7 @@ impl Act {
     pub(super) fn side_mut(&mut self) -> ActSide<&mut usize> {
         match self {
             Act::Commit { primary }
+            | Act::Ingest { primary, .. }
             | Act::Begin { primary, .. }
             | Act::Empty { primary, .. }
             | Act::ColumnAhead { primary }

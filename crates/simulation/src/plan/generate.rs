@@ -11,8 +11,8 @@ use super::names::{COLUMNS, DATASETS, STORES};
 use super::premises::Premises;
 use super::values::{KEY_KINDS, KINDS, Kind};
 use super::{
-    Act, Change, ColumnPlan, Cue, DatasetPlan, Keeps, Plan, PlanTree, PrimaryPlan, SecondaryPlan, Strategy,
-    Verify, What, Writer,
+    Act, Change, ColumnPlan, Cue, DatasetPlan, Formula, Keeps, Plan, PlanTree, PrimaryPlan, SecondaryPlan,
+    Strategy, Verify, What, Writer,
 };
 use crate::fault::FaultKind;
 
@@ -80,7 +80,7 @@ pub(super) struct Author<'a> {
 
 impl Author<'_> {
     fn plan(mut self) -> Plan {
-        let writer_is_worker = self.chance(15);
+        let writer_is_worker = self.chance(22);
         let mut datasets = self.datasets(writer_is_worker);
         let primaries = self.primaries(writer_is_worker);
         let mut secondaries = self.secondaries(primaries.len());
@@ -248,6 +248,8 @@ impl Author<'_> {
         let primary = |name: &&str| PrimaryPlan {
             name: (*name).to_owned(),
             writer,
+            hash: Formula::default(),
+            live_only_beside: false,
             has_standby: false,
             premises: Premises::default(),
         };

@@ -3,11 +3,13 @@
 
 use std::fmt;
 
+use proptest::prelude::*;
+
 use super::generate::{Author, free_name};
 use super::hands::{Deed, Hand};
 use super::premises::{SETTINGS, Setting, TablesThere, TypesThere};
 use super::values::{KINDS_OF_PEOPLE, Kind};
-use super::{Act, Change, ColumnPlan, Cue, Plan, Strategy, Verify, What, Writer};
+use super::{Act, Change, ColumnPlan, Cue, Formula, Plan, Strategy, Verify, What, Writer};
 use crate::fault::{Fault, FaultKind, Phase, Side};
 
 /// A habit of people.
@@ -25,12 +27,21 @@ pub enum Habit {
     LateColumn,
     /// A primary's endpoint is two servers, one of which is behind now and then.
     TwoServers,
+    /// Faults fall into ingestions, their source changes while it is read, and another platform ingests it as well.
+    Ingestions,
 }
 
 impl Habit {
     /// All of them.
-    pub const ALL: [Habit; 6] =
-        [Habit::Settings, Habit::Types, Habit::Tables, Habit::Hands, Habit::LateColumn, Habit::TwoServers];
+    pub const ALL: [Habit; 7] = [
+        Habit::Settings,
+        Habit::Types,
+        Habit::Tables,
+        Habit::Hands,
+        Habit::LateColumn,
+        Habit::TwoServers,
+        Habit::Ingestions,
+    ];
 
     /// The name by which it is asked for.
     pub fn name(self) -> &'static str {
@@ -41,6 +52,7 @@ impl Habit {
             Habit::Hands => "hands",
             Habit::LateColumn => "late-column",
             Habit::TwoServers => "two-servers",
+            Habit::Ingestions => "ingestions",
         }
     }
 
@@ -53,6 +65,8 @@ impl Habit {
             Habit::Hands => 15,
             Habit::LateColumn => 6,
             Habit::TwoServers => 4,
+            // Of those whose primaries the worker writes.
+            Habit::Ingestions => 70,
         }
     }
 }
@@ -111,6 +125,7 @@ impl Author<'_> {
                 }
                 Habit::LateColumn => self.add_late_column(plan),
                 Habit::TwoServers => self.add_standby(plan),
+                Habit::Ingestions => self.disturb_ingestions(plan),
             }
         }
     }
@@ -224,6 +239,60 @@ impl Author<'_> {
         acts.extend([commit.clone(), added, commit, sync(Vec::new())]);
         let at = self.below(plan.schedule.len() / 2 + 1);
         plan.schedule.splice(at..at, acts);
+    }
+
+    /// Batches of primaries that the worker writes become ingestions into which something falls.
+    fn disturb_ingestions(&mut self, plan: &mut Plan) {
+        for primary in plan.primaries.iter_mut().filter(|primary| primary.writer == Writer::Worker) {
+            primary.hash = self.pick(&[Formula::Datasurface, Formula::Strict]);
+            primary.live_only_beside = self.chance(50);
+        }
+        // Hands of the primary have ingestions of their own.
+        let is_meant = |act: &Act| match act {
+            Act::Commit { primary } => plan.primaries[*primary].writer == Writer::Worker,
+            _ => false,
+        };
+        let meant: Vec<usize> = (0..plan.schedule.len()).filter(|at| is_meant(&plan.schedule[*at])).collect();
+        for at in meant {
+            if let (Act::Commit { primary }, true) = (plan.schedule[at].clone(), self.chance(50)) {
+                let cues = (0..1 + self.small(3)).map(|_| self.cue_of_ingestion()).collect();
+                plan.schedule[at] = Act::Ingest { primary, cues };
+            }
+        }
+    }
+
+    fn cue_of_ingestion(&mut self) -> Cue {
+        let at = self.weighted(&[
+            (2, Phase::Plan),
+            (2, Phase::ChunkOpen),
+            (2, Phase::MidChunk),
+            (2, Phase::ChunkCommit),
+            (2, Phase::BetweenChunks),
+            (3, Phase::Merge),
+            (4, Phase::BeforeCommit),
+            (2, Phase::AfterCommit),
+        ]);
+        let nth = self.weighted(&[(4, 1), (1, 2)]);
+        if self.chance(35) {
+            return Cue { at, nth, what: What::Commit };
+        }
+        let kind = self.weighted(&[
+            (4, FaultKind::WorkerAborted),
+            (2, FaultKind::RequestCut),
+            (2, FaultKind::AnswerCut),
+            (4, FaultKind::CommitAnswerLost),
+            (2, FaultKind::BackendTerminated),
+            (1, FaultKind::HalfOpen),
+        ]);
+        // A commit is of the platform that is written.
+        let side = if kind != FaultKind::CommitAnswerLost && self.chance(40) {
+            Side::Primary
+        } else {
+            Side::Secondary
+        };
+        let is_cut = matches!(kind, FaultKind::RequestCut | FaultKind::AnswerCut);
+        let bytes = if is_cut { self.rng.random_range(1..1_200) } else { 0 };
+        Cue { at, nth, what: What::Fault(Fault { side, bytes, ..Fault::of(kind) }) }
     }
 
     /// A standby that stands still while batches are committed and read. What else goes wrong at a primary is not its doing.

@@ -15,6 +15,7 @@ pub mod values;
 use std::path::Path;
 use std::time::Duration;
 
+use milestream_worker::ingest::HashFormula;
 use serde::{Deserialize, Serialize};
 
 use acts::ActSide;
@@ -24,6 +25,7 @@ pub use shrink::PlanTree;
 use values::Kind;
 
 use crate::fault::{Fault, FaultKind};
+use crate::forensic::{hash, strict_hash};
 
 /// A history and its schedule.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -86,12 +88,53 @@ pub struct PrimaryPlan {
     pub name: String,
     /// Who writes its tables.
     pub writer: Writer,
+    /// How the worker computes the hash columns, where it writes the primary.
+    #[serde(default, skip_serializing_if = "Formula::is_default")]
+    pub hash: Formula,
+    /// Whether another platform ingests the same source and keeps what is live, where the worker writes the primary.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub live_only_beside: bool,
     /// Whether its endpoint is two servers in turn: its own, and a standby that streams from it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub has_standby: bool,
     /// How people left its database for the worker.
     #[serde(default, skip_serializing_if = "Premises::are_plain")]
     pub premises: Premises,
+}
+
+/// How hash columns are computed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Formula {
+    /// As DataSurface does.
+    #[default]
+    Datasurface,
+    /// Without collisions.
+    Strict,
+}
+
+impl Formula {
+    /// The hash of cells: of the key and all others, or of the key.
+    pub fn hash<'a>(self, cells: impl IntoIterator<Item = &'a Cell>) -> String {
+        match self {
+            Formula::Datasurface => hash(cells),
+            Formula::Strict => strict_hash(cells),
+        }
+    }
+
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+    fn is_default(&self) -> bool {
+        *self == Formula::default()
+    }
+}
+
+impl From<Formula> for HashFormula {
+    fn from(formula: Formula) -> HashFormula {
+        match formula {
+            Formula::Datasurface => HashFormula::DataSurface,
+            Formula::Strict => HashFormula::Strict,
+        }
+    }
 }
 
 /// Who writes a primary's tables.

@@ -4,8 +4,8 @@ use super::premises::Premises;
 use super::schedule::settled_side;
 use super::values::Kind;
 use super::{
-    Act, BatchPlan, Cell, Change, ColumnPlan, Cue, DatasetPlan, Keeps, Plan, PrimaryPlan, SecondaryPlan,
-    Strategy, Verify, What, Writer,
+    Act, BatchPlan, Cell, Change, ColumnPlan, Cue, DatasetPlan, Formula, Keeps, Plan, PrimaryPlan,
+    SecondaryPlan, Strategy, Verify, What, Writer,
 };
 use crate::fault::{Fault, FaultKind, Phase, Side};
 
@@ -109,6 +109,8 @@ fn primary() -> PrimaryPlan {
     PrimaryPlan {
         name: "Hub".to_owned(),
         writer: Writer::Tables,
+        hash: Formula::default(),
+        live_only_beside: false,
         has_standby: false,
         premises: Premises::default(),
     }

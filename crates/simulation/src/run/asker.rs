@@ -64,6 +64,11 @@ impl Asker {
         Ok(self.ask(question).await?.into_iter().next().and_then(|row| row.into_iter().next().flatten()))
     }
 
+    /// Asks for a column of texts.
+    pub(crate) async fn texts(&mut self, question: &str) -> Result<Vec<String>, Failure> {
+        Ok(self.ask(question).await?.into_iter().filter_map(|row| row.into_iter().next().flatten()).collect())
+    }
+
     /// Asks for one number; zero when there is no row, or NULL in it.
     pub(crate) async fn number(&mut self, question: &str) -> Result<i64, Failure> {
         Ok(self.value(question).await?.and_then(|text| text.parse().ok()).unwrap_or(0))

@@ -149,7 +149,7 @@ impl Conductor {
     }
 
     async fn commit(&self, phase: Phase) -> Result<Verdict, Failure> {
-        if self.watcher.primary.lock().await.commit(&self.watcher.recorder).await?
+        if self.watcher.primary.lock().await.commit(&[], &self.watcher.recorder).await?
             && phase == Phase::BetweenChunks
         {
             self.watcher.recorder.saw(Sometimes::BatchBetweenChunks);

@@ -75,6 +75,9 @@ impl SecondaryState {
             *rows = left;
         }
         let (watermark, digest) = (held.watermark, self.digest(follower, asker).await?);
+        if hand.does == Deed::Recreate {
+            ledger.structures.clear();
+        }
         ledger.digests.entry(watermark).or_default().insert(digest);
         Ok(true)
     }
@@ -288,8 +291,15 @@ mod tests {
         }
         let remade = remade.iter().map(|name| (*name).to_owned()).collect();
         let by_hand = Some(ByHand { model, remade });
-        let held =
-            Held { watermark: 1, restores: 0, pruned_before: 0, rows: is, live: BTreeMap::new(), by_hand };
+        let held = Held {
+            watermark: 1,
+            restores: 0,
+            pruned_before: 0,
+            rows: is,
+            live: BTreeMap::new(),
+            written: BTreeMap::new(),
+            by_hand,
+        };
         let ledger = Ledger { held: Some(held), ..Ledger::default() };
         let capture = Capture {
             generation: 1,

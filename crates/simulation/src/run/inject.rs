@@ -256,7 +256,7 @@ impl Injector {
     }
 }
 
-fn cut(place: &Place, direction: Direction, bytes: u64) -> Lift {
+pub(super) fn cut(place: &Place, direction: Direction, bytes: u64) -> Lift {
     place.proxy.cut_after(direction, bytes.max(1));
     Lift::Calm(place.proxy.clone())
 }
@@ -266,7 +266,7 @@ async fn limit_connections(place: &Place, limit: i32) -> Result<(), Failure> {
 }
 
 /// Ends the worker's sessions; how many there were.
-async fn terminate(place: &Place) -> Result<i64, Failure> {
+pub(super) async fn terminate(place: &Place) -> Result<i64, Failure> {
     let mut asker = place.asker().await?;
     let ended = format!(
         "select count(pg_terminate_backend(pid)) from pg_stat_activity where usename = '{MOVER}' and datname = current_database()"

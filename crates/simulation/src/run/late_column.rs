@@ -87,6 +87,7 @@ impl World {
         let is_there = asker.value(&has_column(&merge)).await?.is_some();
         if !is_there {
             asker.execute(&statement(&merge, false)).await?;
+            follower.forget_structures().await;
         }
         asker.close().await;
         if is_there {

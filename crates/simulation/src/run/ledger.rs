@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use milestream_oracle::{Primary, Row};
 
 use super::hands::{ByHand, Rows};
+use super::judging::{Books, Written};
 use super::primary::{PrimaryState, StreamState};
+use super::secondary::Follower;
 
 /// What is known of a stream.
 #[derive(Default)]
@@ -24,6 +26,17 @@ pub(crate) struct Ledger {
     pub(crate) digests: BTreeMap<i32, BTreeSet<String>>,
     /// Watermarks and digests that readers saw.
     pub(crate) samples: BTreeSet<(Option<i32>, String)>,
+    /// What was written down of its syncs.
+    pub(super) books: Books,
+    /// How its tables are made, by table; empty until it is looked at, and where a person changed it.
+    pub(super) structures: BTreeMap<String, String>,
+}
+
+impl Follower {
+    /// A person made tables otherwise: how they are is looked at anew.
+    pub(super) async fn forget_structures(&self) {
+        self.ledger.lock().await.structures.clear();
+    }
 }
 
 /// What a commit left.
@@ -37,6 +50,8 @@ pub(crate) struct Held {
     pub(super) rows: Rows,
     /// The live rows among them.
     pub(super) live: BTreeMap<String, Vec<Row>>,
+    /// The batches that wrote the rows of a live-only table.
+    pub(super) written: Written,
     /// What hands did to it since.
     pub(super) by_hand: Option<ByHand>,
 }

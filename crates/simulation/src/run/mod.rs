@@ -165,7 +165,11 @@ impl World {
             match act {
                 Act::Commit { primary } => {
                     self.clear_for_batch(*primary, &mut active).await?;
-                    self.primaries[*primary].lock().await.commit(&self.recorder).await?;
+                    self.primaries[*primary].lock().await.commit(&[], &self.recorder).await?;
+                }
+                Act::Ingest { primary, cues } => {
+                    self.clear_for_batch(*primary, &mut active).await?;
+                    self.primaries[*primary].lock().await.commit(cues, &self.recorder).await?;
                 }
                 Act::Begin { primary, status } => {
                     self.clear_for_batch(*primary, &mut active).await?;
@@ -246,7 +250,7 @@ impl World {
         for primary in &self.primaries {
             let mut primary = primary.lock().await;
             while primary.has_batches_left() {
-                primary.commit(&self.recorder).await?;
+                primary.commit(&[], &self.recorder).await?;
             }
         }
         for place in &self.stage.primaries {

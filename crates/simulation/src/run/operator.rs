@@ -43,6 +43,9 @@ impl World {
         let mut asker = secondary.place.asker().await?;
         secondary.mend_types(&mut asker).await?;
         asker.close().await;
+        for follower in &secondary.followers {
+            follower.forget_structures().await;
+        }
         self.operated(secondary, "the secondary's types were made as the primary has them");
         Ok(())
     }

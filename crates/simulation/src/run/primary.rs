@@ -9,14 +9,14 @@ use milestream_core::names;
 use milestream_core::stream::{Column, Dataset, Stream};
 use milestream_oracle::{LIVE, Operation, Primary, Row, Version};
 
-use super::ingesting;
+use super::ingesting::{self, Pending};
 use super::record::Recorder;
 use super::stage::Place;
 use super::{Failure, MOVER, scenery};
 use crate::forensic::{Control, Live, Table, carry_out, ident, table_sql};
 use crate::outcome::Event;
 use crate::plan::premises::TypesThere;
-use crate::plan::{BatchPlan, Change, DatasetPlan, Plan, PrimaryPlan, Unfinished, Writer};
+use crate::plan::{BatchPlan, Change, Cue, DatasetPlan, Plan, PrimaryPlan, Unfinished, Writer};
 
 /// A primary and the streams it writes.
 pub(crate) struct PrimaryState {
@@ -49,6 +49,8 @@ pub(crate) struct StreamState {
     pub(crate) restored_to: Vec<i32>,
     /// Versions closed before this batch are gone.
     pub(crate) pruned_before: i32,
+    /// What the source has and the primary has not, where the worker writes it.
+    pub(super) pending: Pending,
 }
 
 impl StreamState {
@@ -67,7 +69,7 @@ impl PrimaryState {
         source: Option<Arc<Place>>,
     ) -> Result<PrimaryState, Failure> {
         let primary = plan.primaries[index].clone();
-        let streams = streams_of(plan, &primary.name);
+        let streams = streams_of(plan, &primary);
         scenery::give_settings(&place, &primary.premises.settings).await?;
         match primary.writer {
             Writer::Tables => {
@@ -112,35 +114,35 @@ impl PrimaryState {
         self.cursor < self.history.len()
     }
 
-    /// Carries the next batch out, on every stream that it changes; false when there is none left.
-    pub(crate) async fn commit(&mut self, recorder: &Recorder) -> Result<bool, Failure> {
+    /// Carries the next batch out, on every stream that it changes, while `cues` fall into the ingestions of a primary that
+    /// the worker writes; false when there is none left.
+    pub(crate) async fn commit(&mut self, cues: &[Cue], recorder: &Recorder) -> Result<bool, Failure> {
         let history = Arc::clone(&self.history);
         let Some(batch) = history.get(self.cursor) else { return Ok(false) };
         self.cursor += 1;
-        let alone = self.streams.len() == 1;
+        let next = &history[self.cursor..];
         for at in 0..self.streams.len() {
-            let (operations, live) = self.streams[at].operations(batch);
-            // Streams of their own have batches of their own.
-            if operations.is_empty() && !alone && self.streams[at].oracle.newest_batch() > 0 {
-                continue;
-            }
-            let batch = match self.plan.writer {
-                Writer::Tables => self.write(at, &operations, live).await?,
-                Writer::Worker => ingesting::ingest(self, at, &operations, recorder).await?,
+            let committed = match self.plan.writer {
+                Writer::Tables => self.write(at, batch).await?,
+                Writer::Worker => ingesting::ingest(self, at, batch, next, cues, recorder).await?,
             };
             let (primary, stream) = (self.plan.name.clone(), self.streams[at].key.clone());
-            recorder.happened(Event::Batch { primary, stream, batch });
+            if let Some(batch) = committed {
+                recorder.happened(Event::Batch { primary, stream, batch });
+            }
         }
         Ok(true)
     }
 
-    async fn write(
-        &mut self,
-        at: usize,
-        operations: &[(String, Operation)],
-        mut live: BTreeMap<String, Live>,
-    ) -> Result<i32, Failure> {
+    /// Writes a batch as DataSurface does; the batch, `None` where a stream of its own has nothing to write.
+    async fn write(&mut self, at: usize, batch: &BatchPlan) -> Result<Option<i32>, Failure> {
+        let alone = self.streams.len() == 1;
         let stream = &mut self.streams[at];
+        let mut live = stream.live();
+        let operations = stream.operations(batch, &mut live.clone());
+        if operations.is_empty() && !alone && stream.oracle.newest_batch() > 0 {
+            return Ok(None);
+        }
         let batch = stream.oracle.newest_batch() + 1;
         let mut statements = format!(
             "begin; set local extra_float_digits = 3; set local timezone = 'UTC';\n{}",
@@ -153,12 +155,12 @@ impl PrimaryState {
             let merge = table.merge_table(&self.plan.name, &stream.stream.store);
             statements.push_str(&table_sql(table, &merge, &changes, batch));
         }
-        stream.take_in(operations)?;
+        stream.take_in(&operations)?;
         let datasets: Vec<_> = stream.tables.iter().map(Table::name).collect();
         statements.push_str(&stream.control.committed(batch, stream.oracle.counts_of(batch), &datasets));
         statements.push_str("commit;");
         self.place.execute(&statements).await?;
-        Ok(batch)
+        Ok(Some(batch))
     }
 
     /// Leaves the next batch of every stream in a status that does not count.
@@ -234,23 +236,33 @@ impl StreamState {
         self.indices.iter().map(|index| plan.datasets[*index].clone()).collect()
     }
 
-    /// The operations of a batch that are this stream's, made valid for what is live, and what is live.
-    fn operations(&self, batch: &BatchPlan) -> (Vec<(String, Operation)>, BTreeMap<String, Live>) {
-        let newest = self.oracle.newest_batch();
+    /// The live rows of its tables.
+    pub(super) fn live(&self) -> BTreeMap<String, Live> {
+        self.live_at(self.oracle.newest_batch())
+    }
+
+    /// The rows of its tables that are live at a batch.
+    pub(super) fn live_at(&self, batch: i32) -> BTreeMap<String, Live> {
         let rows = |name: &str| -> Live {
-            self.oracle.table(name).live_at(newest).into_iter().map(|row| (row.key, row.columns)).collect()
+            self.oracle.table(name).live_at(batch).into_iter().map(|row| (row.key, row.columns)).collect()
         };
-        let live: BTreeMap<String, Live> =
-            self.tables.iter().map(|table| (table.name().to_owned(), rows(table.name()))).collect();
-        let mut after = live.clone();
+        self.tables.iter().map(|table| (table.name().to_owned(), rows(table.name()))).collect()
+    }
+
+    /// The operations of a batch that are this stream's, made valid for what is live, and carried out on it.
+    pub(super) fn operations(
+        &self,
+        batch: &BatchPlan,
+        live: &mut BTreeMap<String, Live>,
+    ) -> Vec<(String, Operation)> {
         let mut operations = Vec::new();
         for change in &batch.changes {
             let Some(at) = self.indices.iter().position(|index| *index == change.dataset()) else { continue };
             let name = self.tables[at].name();
-            let rows = after.entry(name.to_owned()).or_default();
+            let rows = live.entry(name.to_owned()).or_default();
             operations.extend(operation(rows, change).map(|operation| (name.to_owned(), operation)));
         }
-        (operations, live)
+        operations
     }
 
     /// Commits the operations in the model.
@@ -284,14 +296,14 @@ fn operation(live: &mut Live, change: &Change) -> Option<Operation> {
     }
 }
 
-fn streams_of(plan: &Plan, platform: &str) -> Vec<StreamState> {
+fn streams_of(plan: &Plan, primary: &PrimaryPlan) -> Vec<StreamState> {
     let all: Vec<usize> = (0..plan.datasets.len()).collect();
     let groups: Vec<Vec<usize>> =
         if plan.together { vec![all] } else { all.into_iter().map(|index| vec![index]).collect() };
-    groups.into_iter().map(|indices| stream_of(plan, platform, indices)).collect()
+    groups.into_iter().map(|indices| stream_of(plan, primary, indices)).collect()
 }
 
-fn stream_of(plan: &Plan, platform: &str, indices: Vec<usize>) -> StreamState {
+fn stream_of(plan: &Plan, primary: &PrimaryPlan, indices: Vec<usize>) -> StreamState {
     let datasets: Vec<_> = indices.iter().map(|index| &plan.datasets[*index]).collect();
     let dataset = (!plan.together).then(|| datasets[0].name.clone());
     let stream = Stream {
@@ -303,10 +315,11 @@ fn stream_of(plan: &Plan, platform: &str, indices: Vec<usize>) -> StreamState {
     let oracle = Primary::new(tables.iter().map(Table::shape));
     let key = stream.key();
     StreamState {
-        control: Control::of(platform, &key),
+        control: Control::of(&primary.name, &key),
         earlier: BTreeMap::from([(0, oracle.clone())]),
         restored_to: Vec::new(),
         pruned_before: 0,
+        pending: Pending::none(primary.live_only_beside.then(|| oracle.clone())),
         key,
         stream,
         tables,

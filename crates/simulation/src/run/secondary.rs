@@ -23,7 +23,7 @@ use super::{Failure, tuning};
 use crate::forensic::{Table, ident};
 use crate::plan::premises::TypesThere;
 use crate::plan::values::Kind;
-use crate::plan::{Keeps, Plan, SecondaryPlan, Strategy, Verify};
+use crate::plan::{Formula, Keeps, Plan, SecondaryPlan, Strategy, Verify};
 
 /// Staged batches that the secondaries keep.
 pub(super) const STAGING_KEPT: u32 = 2;
@@ -35,6 +35,8 @@ pub(crate) struct SecondaryState {
     pub(crate) followers: Vec<Follower>,
     /// The quoted names of its control tables.
     pub(crate) control: ControlNames,
+    /// How the primary computes the hash columns.
+    pub(super) formula: Formula,
     /// Whether a column that joins late has a default on the primary.
     pub(super) late_column_has_default: bool,
     /// Kinds of the columns of all datasets.
@@ -49,6 +51,7 @@ pub(crate) struct ControlNames {
     pub(crate) chunk: String,
     pub(super) history: String,
     pub(crate) metrics: String,
+    pub(super) counter: String,
 }
 
 /// One stream of a secondary.
@@ -72,6 +75,7 @@ impl SecondaryState {
             chunk: table("sync_chunk"),
             history: table("sync_history"),
             metrics: table("batch_metrics"),
+            counter: table("batch_counter"),
         };
         let followers = primary
             .streams
@@ -80,7 +84,17 @@ impl SecondaryState {
             .collect();
         let (kinds, types) = (scenery::kinds(&plan.datasets), secondary.premises.types.into());
         let late_column_has_default = plan.late_column_has_default;
-        SecondaryState { plan: secondary, place, followers, control, late_column_has_default, kinds, types }
+        let formula = primary.plan.hash;
+        SecondaryState {
+            plan: secondary,
+            place,
+            followers,
+            control,
+            formula,
+            late_column_has_default,
+            kinds,
+            types,
+        }
     }
 
     pub(super) fn types_there(&self) -> std::sync::MutexGuard<'_, TypesThere> {
@@ -180,18 +194,28 @@ impl SecondaryState {
         ledger.held.as_ref().is_some_and(|held| primary.fell_below(held.watermark, held.restores))
     }
 
-    /// A digest of all of a stream's tables, as an expression.
+    /// A digest of all that readers see of a stream, as an expression: its tables, its newest committed batch and its syncs.
     pub(super) fn digest_of(&self, follower: &Follower) -> String {
         let digest = |table: &Table| {
             // Columns that were added are not looked at.
-            let row = format!("row({})::text", names_of(table, self.plan.holding).join(", "));
+            let mut names = names_of(table, self.plan.holding);
+            names.extend(["ds_surf_all_hash", "ds_surf_key_hash"].map(str::to_owned));
+            names.extend((self.plan.holding == Keeps::LiveOnly).then(|| "ds_surf_batch_id".to_owned()));
+            let row = format!("row({})::text", names.join(", "));
             format!(
                 "(select coalesce(md5(string_agg({row}, E'\\n' order by {row} collate \"C\")), '') from {})",
                 self.merge(follower, table)
             )
         };
         let digests: Vec<_> = follower.tables.iter().map(digest).collect();
-        format!("concat_ws(' ', {})", digests.join(", "))
+        let key = quoted(&follower.key);
+        format!(
+            "concat((select max(batch_id) from {} where key = {key} and batch_status = 'committed'), ' ', \
+             (select count(*) from {} where stream_key = {key}), '|', concat_ws(' ', {}))",
+            self.control.metrics,
+            self.control.history,
+            digests.join(", ")
+        )
     }
 
     pub(super) async fn digest(&self, follower: &Follower, asker: &mut Asker) -> Result<String, Failure> {
@@ -225,6 +249,12 @@ impl SecondaryState {
 }
 
 impl Follower {
+    /// The platform that it follows.
+    pub(super) fn primary(&self) -> String {
+        let job = self.job.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        job.upstreams.first().map(|upstream| upstream.platform.clone()).unwrap_or_default()
+    }
+
     pub(super) fn store(&self) -> String {
         self.job.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).stream.store.clone()
     }

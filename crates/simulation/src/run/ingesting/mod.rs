@@ -1,22 +1,54 @@
 //! A primary that the real worker writes, from a source that changes.
 
+mod disturbed;
+mod emptied;
+mod judging;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use milestream_oracle::Operation;
-use milestream_worker::Class;
-use milestream_worker::ingest::{self, HashFormula, IngestJob, Scd};
-use milestream_worker::observer::Unobserved;
+use milestream_oracle::{Operation, Primary, Row};
+use milestream_worker::ingest::{self, IngestJob, Scd};
+use milestream_worker::observer::{Observer, Unobserved};
+use milestream_worker::{Class, Error};
 use tokio_util::sync::CancellationToken;
+
+pub(crate) use emptied::empty;
 
 use super::asker::quoted;
 use super::primary::{PrimaryState, StreamState, physical};
 use super::record::Recorder;
 use super::stage::Place;
 use super::{Failure, MOVER, tuning};
-use crate::forensic::{Table, ident};
+use crate::forensic::{Live, Table, ident};
 use crate::outcome::{Property, Sometimes};
-use crate::plan::{Cell, Writer};
+use crate::plan::{BatchPlan, Cell, Cue, What};
+use disturbed::Disturbed;
+
+/// Staged batches that ingesting platforms keep.
+const STAGING_KEPT: u32 = 2;
+/// Runs of one ingestion, the disturbed ones included.
+const RUNS_MAX: usize = 4;
+
+/// What the source of a stream has and its primary has not.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Pending {
+    /// What was done to the source, a transaction each.
+    changes: Vec<Vec<(String, Operation)>>,
+    /// Batches of the history that were carried out in the source before their turn.
+    ahead: usize,
+    /// A live-only platform beside the primary, where there is one: what it holds, batch by batch.
+    beside: Option<Primary>,
+    /// The batches of the platform beside that last wrote its rows, by table and key.
+    written: BTreeMap<String, BTreeMap<Vec<Cell>, i32>>,
+}
+
+impl Pending {
+    /// Nothing, with a platform beside where there is to be one.
+    pub(crate) fn none(beside: Option<Primary>) -> Pending {
+        Pending { beside, ..Pending::default() }
+    }
+}
 
 /// Creates the source's empty tables, one a dataset, under the dataset's name.
 pub(crate) async fn create_source(source: &Place, streams: &[StreamState]) -> Result<(), Failure> {
@@ -35,113 +67,185 @@ pub(crate) async fn create_source(source: &Place, streams: &[StreamState]) -> Re
     source.execute(&statements).await
 }
 
-/// What a merge table held that a hand emptied.
-const KEPT: &str = "kept_by_hand";
-
-/// Empties a merge table as a hand does, and leaves the batches that filled it; nothing where it has no live row. The
-/// primary commits its next batch, where it has one for that stream; then the rows are back.
-pub(crate) async fn empty(
-    primary: &mut PrimaryState,
-    dataset: usize,
-    recorder: &Recorder,
-) -> Result<(), Failure> {
-    truncate(primary, dataset).await?;
-    primary.commit(recorder).await?;
-    match primary.emptied.take() {
-        Some((_, merge)) => put_back(primary, &merge).await,
-        None => Ok(()),
-    }
-}
-
-async fn truncate(primary: &mut PrimaryState, dataset: usize) -> Result<(), Failure> {
-    let all: Vec<_> = primary.streams.iter().enumerate().collect();
-    let tables =
-        all.iter().flat_map(|(at, stream)| stream.tables.iter().map(move |table| (*at, *stream, table)));
-    let tables: Vec<_> = tables.collect();
-    let (at, stream, table) = tables[dataset % tables.len()];
-    let merge = table.merge_table(&primary.plan.name, &stream.stream.store);
-    let has_rows = !stream.oracle.table(table.name()).live_at(stream.oracle.newest_batch()).is_empty();
-    if primary.plan.writer == Writer::Worker && primary.emptied.is_none() && has_rows {
-        primary.place.execute(&format!("create table {KEPT} as table {merge}; truncate {merge}")).await?;
-        primary.emptied = Some((at, merge));
-    }
-    Ok(())
-}
-
-/// Changes the source, and has the worker ingest it; the batch.
+/// Carries a batch of the history out in a stream's source and has the worker ingest it, while `cues` fall. Behind it the
+/// source may have carried out some of `next` as well.
+///
+/// The batch; `None` where the stream has nothing to ingest, or a promise was broken.
 pub(crate) async fn ingest(
     primary: &mut PrimaryState,
     at: usize,
-    operations: &[(String, Operation)],
+    batch: &BatchPlan,
+    next: &[BatchPlan],
+    cues: &[Cue],
     recorder: &Recorder,
-) -> Result<i32, Failure> {
-    let stream = &primary.streams[at];
-    let mut statements = "begin;\n".to_owned();
-    for table in &stream.tables {
-        for (_, operation) in operations.iter().filter(|(name, _)| name == table.name()) {
-            statements.push_str(&change(table, operation));
-        }
+) -> Result<Option<i32>, Failure> {
+    let alone = primary.streams.len() == 1;
+    let source = source_of(primary)?;
+    let stream = &mut primary.streams[at];
+    let mut live = stream.live_in_source();
+    if stream.pending.ahead > 0 {
+        stream.pending.ahead -= 1;
+    } else {
+        let changes = stream.operations(batch, &mut live);
+        source.execute(&transaction(&stream.tables, &changes)).await?;
+        stream.pending.changes.push(changes);
     }
-    statements.push_str("commit;");
-    let source = primary.source.as_ref();
-    let source = source
-        .ok_or_else(|| Failure::Set { what: "a primary that the worker writes has no source".into() })?;
-    source.execute(&statements).await?;
-    let job = IngestJob {
-        platform: primary.plan.name.clone(),
-        strategy: Scd::Forensic,
-        stream: stream.stream.clone(),
-        source: source.endpoint("source"),
-        source_tables: BTreeMap::new(),
-        store: primary.place.endpoint("primary"),
-        hash: HashFormula::DataSurface,
-        staging_batches_to_keep: Some(2),
-        tuning: tuning(),
-    };
-    let job = Arc::new(job);
-    if let Some((_, merge)) = primary.emptied.take_if(|(emptied, _)| *emptied == at)
-        && !see_halted(primary, &merge, &job, recorder).await?
-    {
-        return primary.streams[at].take_in(operations);
+    let is_idle = stream.pending.changes.iter().all(Vec::is_empty);
+    // Streams of their own have batches of their own.
+    if is_idle && !alone && stream.oracle.newest_batch() > 0 {
+        stream.pending.changes.clear();
+        return Ok(None);
     }
-    let ingested = ingest::run(job, Arc::new(Unobserved), CancellationToken::new()).await;
-    let ingested = ingested.map_err(|error| Failure::Ingestion(Box::new(error)))?;
-    let batch = primary.streams[at].take_in(operations)?;
-    if ingested.batch.0 != batch {
-        let what = format!("the worker ingested batch {}, the model has batch {batch}", ingested.batch);
-        return Err(Failure::Set { what });
+    let ahead =
+        cues.iter().filter(|cue| cue.what == What::Commit).zip(&next[stream.pending.ahead.min(next.len())..]);
+    let ahead: Vec<_> = ahead.map(|(_, batch)| stream.operations(batch, &mut live)).collect();
+    let statements = ahead.iter().map(|changes| transaction(&stream.tables, changes)).collect();
+    let job = Arc::new(job(primary, at, Scd::Forensic)?);
+    let done = primary.streams[at].pending.changes.len();
+    let disturbed = Disturbed::new(source, Arc::clone(&primary.place), cues, statements, done);
+    let ingested = emptied::see_halted(primary, at, &job, recorder).await?
+        && Box::pin(brought_home(primary, at, &job, &Arc::new(disturbed), &ahead, recorder)).await?;
+    if !ingested || recorder.is_violated() {
+        return Ok(None);
     }
-    Ok(batch)
+    let batch = primary.streams[at].oracle.newest_batch();
+    judging::check(primary, at, recorder).await?;
+    if primary.streams[at].pending.beside.is_some() && !recorder.is_violated() {
+        Box::pin(ingest_beside(primary, at, recorder)).await?;
+    }
+    Ok(Some(batch))
 }
 
-/// An ingestion into a table that a hand emptied must halt; then its rows are brought back. Whether it did.
-async fn see_halted(
-    primary: &PrimaryState,
-    merge: &str,
+/// Runs an ingestion until its batch is committed, at most as often as faults may keep it from that. Whether it is.
+async fn brought_home(
+    primary: &mut PrimaryState,
+    at: usize,
     job: &Arc<IngestJob>,
+    disturbed: &Arc<Disturbed>,
+    ahead: &[Vec<(String, Operation)>],
     recorder: &Recorder,
 ) -> Result<bool, Failure> {
-    match ingest::run(Arc::clone(job), Arc::new(Unobserved), CancellationToken::new()).await {
-        Err(error) if error.class() == Class::Blocked => {
-            recorder.saw(Sometimes::FoundAnEmptiedPrimary);
-            put_back(primary, merge).await?;
-            Ok(true)
-        }
-        Err(error) => Err(Failure::Ingestion(Box::new(error))),
-        Ok(ingested) => {
-            let what = format!(
-                "{}: batch {} opened every record of {merge} anew, which a hand had emptied",
-                primary.plan.name, ingested.batch
-            );
-            recorder.violated(Property::Exactness, what);
+    let (platform, mut made) = (primary.plan.name.clone(), 0);
+    for _ in 0..RUNS_MAX {
+        let observer: Arc<dyn Observer> = Arc::<Disturbed>::clone(disturbed);
+        let run = tokio::spawn(ingest::run(Arc::clone(job), observer, CancellationToken::new()));
+        let ended = run.await;
+        disturbed.finish().await?;
+        let stream = &mut primary.streams[at];
+        let more = &ahead[made..disturbed.made()];
+        stream.pending.changes.extend_from_slice(more);
+        stream.pending.ahead += more.len();
+        made = disturbed.made();
+        let violated = |what: String| {
+            recorder.violated(Property::Ingestion, format!("{platform} of {:?}: {what}", job.stream.key()));
             Ok(false)
+        };
+        let next = stream.oracle.newest_batch() + 1;
+        let error = match ended {
+            Ok(Ok(ingested)) if ingested.batch.0 == next => None,
+            Ok(Ok(ingested)) => {
+                return violated(format!(
+                    "the worker ingested batch {}, the model has batch {next}",
+                    ingested.batch
+                ));
+            }
+            Ok(Err(error)) => Some(error),
+            Err(panic) => return violated(format!("the worker panicked: {panic}")),
+        };
+        // An answer that was lost says nothing of the batch.
+        let is_there = error.is_none() || judging::newest_committed(primary, at).await? == Some(next);
+        let stream = &mut primary.streams[at];
+        if is_there {
+            let seen: Vec<_> = stream.pending.changes.drain(..disturbed.seen()).flatten().collect();
+            stream.take_in(&seen)?;
+            if error.is_some() || disturbed.has_fired() {
+                recorder.saw(Sometimes::IngestionWentOn);
+            }
+        }
+        match error {
+            None => return Ok(true),
+            Some(error) if !disturbed.has_fired() || !is_excused(&error) => {
+                return violated(format!("an ingestion failed: {error}"));
+            }
+            Some(_) => judging::expire_lease(primary, at).await?,
+        }
+        if is_there {
+            return Ok(true);
+        }
+    }
+    recorder.violated(Property::Ingestion, format!("{platform}: not ingested after {RUNS_MAX} runs"));
+    Ok(false)
+}
+
+/// How a fault may end an ingestion.
+fn is_excused(error: &Error) -> bool {
+    matches!(error, Error::Abandoned { .. } | Error::BudgetSpent { .. }) || error.class() == Class::Busy
+}
+
+/// Another platform ingests the same source, and keeps what is live.
+async fn ingest_beside(primary: &mut PrimaryState, at: usize, recorder: &Recorder) -> Result<(), Failure> {
+    let job = Arc::new(job(primary, at, Scd::LiveOnly)?);
+    let run = ingest::run(job, Arc::new(Unobserved), CancellationToken::new()).await;
+    match run {
+        Ok(ingested) => judging::check_beside(primary, at, ingested, recorder).await,
+        Err(error) => {
+            let what = format!("an ingestion into a live-only platform failed: {error}");
+            recorder.violated(Property::Ingestion, what);
+            Ok(())
         }
     }
 }
 
-async fn put_back(primary: &PrimaryState, merge: &str) -> Result<(), Failure> {
-    let restored = format!("truncate {merge}; insert into {merge} select * from {KEPT}; drop table {KEPT}");
-    primary.place.execute(&restored).await
+/// The name of the live-only platform beside a primary.
+fn beside(primary: &PrimaryState) -> String {
+    format!("{} Live", primary.plan.name)
+}
+
+fn source_of(primary: &PrimaryState) -> Result<Arc<Place>, Failure> {
+    let source = primary.source.as_ref().map(Arc::clone);
+    source.ok_or_else(|| Failure::Set { what: "a primary that the worker writes has no source".into() })
+}
+
+fn job(primary: &PrimaryState, at: usize, strategy: Scd) -> Result<IngestJob, Failure> {
+    Ok(IngestJob {
+        platform: match strategy {
+            Scd::Forensic => primary.plan.name.clone(),
+            Scd::LiveOnly => beside(primary),
+        },
+        strategy,
+        stream: primary.streams[at].stream.clone(),
+        source: source_of(primary)?.endpoint("source"),
+        source_tables: BTreeMap::new(),
+        store: primary.place.endpoint("primary"),
+        hash: primary.plan.hash.into(),
+        staging_batches_to_keep: Some(STAGING_KEPT),
+        tuning: tuning(),
+    })
+}
+
+impl StreamState {
+    /// The live rows of the source: what the primary has, and what was done since.
+    pub(super) fn live_in_source(&self) -> BTreeMap<String, Live> {
+        let mut live = self.live();
+        for (name, operation) in self.pending.changes.iter().flatten() {
+            let rows = live.entry(name.clone()).or_default();
+            match operation {
+                Operation::Insert(Row { key, columns }) | Operation::Update(Row { key, columns }) => {
+                    rows.insert(key.clone(), columns.clone());
+                }
+                Operation::Delete(key) => {
+                    rows.remove(key);
+                }
+            }
+        }
+        live
+    }
+}
+
+fn transaction(tables: &[Table], changes: &[(String, Operation)]) -> String {
+    let of = |name: &str| tables.iter().find(|table| table.name() == name);
+    let changes = changes.iter().filter_map(|(name, operation)| Some(change(of(name)?, operation)));
+    format!("begin;\n{}commit;", changes.collect::<String>())
 }
 
 fn change(table: &Table, operation: &Operation) -> String {

@@ -1,8 +1,13 @@
 //! The judgement of what a secondary holds: after every commit, after every sync, and of what readers saw.
 
+mod books;
+mod leftovers;
+mod staged;
+mod structure;
+mod system_columns;
+
 use std::collections::BTreeMap;
 
-use milestream_core::names;
 use milestream_oracle::{Difference, Primary, Row, Shape, differences};
 
 use super::Failure;
@@ -10,10 +15,15 @@ use super::asker::{Asker, quoted};
 use super::ledger::{Capture, Held, Ledger, When};
 use super::primary::StreamState;
 use super::record::Recorder;
-use super::secondary::{Follower, STAGING_KEPT, SecondaryState, rows_of};
-use crate::forensic::{Table, ident};
+use super::secondary::{Follower, SecondaryState, rows_of};
+use crate::forensic::Table;
 use crate::outcome::Property;
 use crate::plan::{Keeps, SecondaryPlan};
+
+pub(super) use books::Books;
+pub(super) use system_columns::Written;
+
+use books::Committed;
 
 impl SecondaryState {
     /// A commit was seen: compares everything with the model, and remembers what is there.
@@ -64,12 +74,13 @@ impl SecondaryState {
             );
             recorder.violated(Property::Definite, what);
         }
-        let held = Held {
+        let mut held = Held {
             watermark,
             restores: capture.restores,
             pruned_before,
             rows,
             live: live(&capture.oracle, &follower.tables, watermark),
+            written: Written::new(),
             by_hand,
         };
         let wrong = self.wrong_in_late_column(follower, &mut asker).await?;
@@ -83,7 +94,17 @@ impl SecondaryState {
             let what = format!("{at}: synced to batch {watermark} though its types are not the primary's");
             recorder.violated(Property::Definite, what);
         }
-        self.check_metrics(follower, &ledger, &capture, &held, &mut asker, recorder).await?;
+        match self.committed(follower, watermark, &mut asker).await? {
+            Some(committed) => {
+                self.check_counts(follower, &ledger, &capture, &held, &committed, recorder);
+                let looked = Looked { follower, capture: &capture, committed: &committed, when };
+                self.check_the_rest(&looked, &mut ledger, &mut held, &mut asker, recorder).await?;
+            }
+            None => {
+                let what = format!("{at} at batch {watermark}: sync_history has no row of the commit");
+                recorder.violated(Property::Metrics, what);
+            }
+        }
         if when == When::AtOnce {
             self.check_leftovers(follower, &mut asker, recorder).await?;
         }
@@ -161,7 +182,9 @@ impl SecondaryState {
                 // A stream that was reset shows what it held before, or what it holds now; one whose tables are there before
                 // its first seed, nothing.
                 None => {
-                    digest.trim().is_empty() || ledger.digests.values().any(|known| known.contains(&digest))
+                    let tables = tables_of(&digest);
+                    let mut known = ledger.digests.values().flatten();
+                    tables.trim().is_empty() || known.any(|known| tables_of(known) == tables)
                 }
             };
             if !is_known {
@@ -233,126 +256,97 @@ impl SecondaryState {
         Ok(text)
     }
 
-    async fn check_metrics(
+    /// What a commit counted is what the model counts.
+    fn check_counts(
         &self,
         follower: &Follower,
         ledger: &Ledger,
         capture: &Capture,
         now: &Held,
-        asker: &mut Asker,
+        committed: &Committed,
         recorder: &Recorder,
-    ) -> Result<(), Failure> {
-        let key = quoted(&follower.key);
-        let question = format!(
-            "select local_batch, kind, coalesce(from_batch::text, ''), rows_inserted, rows_updated, rows_deleted \
-             from {} where stream_key = {key} and to_batch = {} order by committed_at desc limit 1",
-            self.control.history, now.watermark
-        );
-        let at = format!("{} of {:?} at batch {}", self.plan.name, follower.key, now.watermark);
-        let Some(row) = asker.ask(&question).await?.into_iter().next() else {
-            recorder.violated(Property::Metrics, format!("{at}: sync_history has no row of the commit"));
-            return Ok(());
-        };
-        let cell = |at: usize| row.get(at).cloned().flatten().unwrap_or_default();
-        let from = capture.from.map_or(String::new(), |from| from.to_string());
-        if cell(2) != from {
-            recorder.violated(
-                Property::Once,
-                format!("{at}: history says from {:?}, the plan was {from:?}", cell(2)),
-            );
-        }
-        let question = format!(
-            "select batch_status, records_inserted, records_updated, records_deleted from {} where key = {key} and batch_id = {}",
-            self.control.metrics,
-            cell(0)
-        );
-        let metrics = asker.ask(&question).await?.into_iter().next().unwrap_or_default();
-        let metrics: Vec<_> = metrics.into_iter().map(Option::unwrap_or_default).collect();
-        let history = ["committed".to_owned(), cell(3), cell(4), cell(5)];
-        if metrics != history {
-            let what = format!("{at}: batch_metrics say {metrics:?}, sync_history {history:?}");
-            recorder.violated(Property::Metrics, what);
-        }
+    ) {
         // A seed by difference counts what it changed in tables that nobody vouched for, as an increment does after a hand.
         if ledger.was_reset || ledger.is_by_hand() {
-            return Ok(());
+            return;
         }
         let counted = Counted::between(ledger.held.as_ref(), now, follower, capture, self.plan.holding);
-        if history[1..] != counted.texts() {
-            let what = format!("{at}: counted {:?}, the model has {:?}", &history[1..], counted.texts());
+        if committed.counts != counted.texts() {
+            let what = format!(
+                "{} of {:?} at batch {}: counted {:?}, the model has {:?}",
+                self.plan.name,
+                follower.key,
+                now.watermark,
+                committed.counts,
+                counted.texts()
+            );
             recorder.violated(Property::Metrics, what);
         }
-        Ok(())
     }
 
-    async fn check_leftovers(
+    /// Everything beside the rows themselves: the columns beside them, what was staged, what was written down, and how the
+    /// tables are made.
+    async fn check_the_rest(
         &self,
-        follower: &Follower,
+        looked: &Looked<'_>,
+        ledger: &mut Ledger,
+        now: &mut Held,
         asker: &mut Asker,
         recorder: &Recorder,
     ) -> Result<(), Failure> {
-        let at = format!("{} of {:?}", self.plan.name, follower.key);
-        let key = quoted(&follower.key);
-        let question = format!("select count(*) from {} where stream_key = {key}", self.control.chunk);
-        let chunks = asker.number(&question).await?;
-        if chunks > 0 {
-            recorder.violated(Property::Leftovers, format!("{at}: {chunks} chunk rows after the commit"));
+        let Looked { follower, capture, committed, when } = *looked;
+        let at = format!("{} of {:?} at batch {}", self.plan.name, follower.key, now.watermark);
+        let (written, wrong) = self.system_columns(follower, ledger, now, committed.local, asker).await?;
+        now.written = written;
+        if !wrong.is_empty() {
+            recorder.violated(
+                Property::Exactness,
+                format!("{at}: beside the rows stands what must not:\n{wrong}"),
+            );
+        }
+        let (wrong, staged) = self.wrongly_staged(follower, capture, committed.local, asker).await?;
+        // With another column the staging table is made anew.
+        if !wrong.is_empty() && !follower.has_late_column() {
+            recorder
+                .violated(Property::Exactness, format!("{at}: staged otherwise than the delta is: {wrong}"));
+        }
+        let landed = || now.rows.values().map(|(_, rows)| rows.len()).sum();
+        let rows = if capture.from.is_some() { staged } else { landed() };
+        let (wrong, books) =
+            self.wrong_in_books(follower, ledger, capture, committed, rows, when, asker).await?;
+        ledger.books = books;
+        if !wrong.is_empty() {
+            recorder.violated(Property::Metrics, format!("{at}: {}", wrong.join("\n")));
         }
         for table in &follower.tables {
-            let staging = ident(&names::staging_table(&self.plan.name, &follower.store(), table.name()));
-            let question = format!("select count(distinct ds_surf_batch_id) from {staging}");
-            let staged = asker.number(&question).await?;
-            if staged > i64::from(STAGING_KEPT) {
-                recorder
-                    .violated(Property::Leftovers, format!("{at}: {staged} batches are staged in {staging}"));
+            let structure = self.structure(follower, table, asker).await?;
+            let wrong = match ledger.structures.get(table.name()) {
+                Some(before) if *before == structure => Vec::new(),
+                Some(before) => vec![format!("{} was made as\n{before}\nand is\n{structure}", table.name())],
+                None if follower.has_late_column() => Vec::new(),
+                None => self.wrongly_made(follower, table, asker).await?,
+            };
+            ledger.structures.insert(table.name().to_owned(), structure);
+            if !wrong.is_empty() {
+                recorder.violated(Property::Structure, format!("{at}: {}", wrong.join("; ")));
             }
-        }
-        self.check_kept(follower, asker, recorder).await?;
-        let question = "select string_agg(relname, ', ') from pg_class where relkind = 'r' and (relname like '%\\_landing' or relname like '%\\_sweep')";
-        // Other streams of the platform may be in the middle of a seed.
-        if self.followers.len() == 1
-            && let Some(left) = asker.value(question).await?
-        {
-            recorder.violated(Property::Leftovers, format!("{at}: {left} after the commit"));
         }
         Ok(())
     }
 }
 
-impl SecondaryState {
-    /// The newest batches stay staged as long as the policy says, where they are increments that changed anything.
-    async fn check_kept(
-        &self,
-        follower: &Follower,
-        asker: &mut Asker,
-        recorder: &Recorder,
-    ) -> Result<(), Failure> {
-        // With another column the staging table is made anew.
-        if follower.has_late_column() {
-            return Ok(());
-        }
-        let staged = follower.tables.iter().map(|table| {
-            let staging = ident(&names::staging_table(&self.plan.name, &follower.store(), table.name()));
-            format!("select ds_surf_batch_id from {staging}")
-        });
-        let question = format!(
-            "with newest as (select local_batch, kind, rows_inserted + rows_updated + rows_deleted > 0 as changed \
-                from {history} where stream_key = {key} order by committed_at desc limit {STAGING_KEPT}) \
-             select string_agg(local_batch::text, ', ') from newest where changed \
-             and not exists (select 1 from newest where kind <> 'increment') and local_batch not in ({staged})",
-            history = self.control.history,
-            key = quoted(&follower.key),
-            staged = staged.collect::<Vec<_>>().join(" union all ")
-        );
-        if let Some(missing) = asker.value(&question).await? {
-            let what = format!(
-                "{} of {:?}: batch {missing} is not staged any more, though {STAGING_KEPT} batches are to be kept",
-                self.plan.name, follower.key
-            );
-            recorder.violated(Property::Leftovers, what);
-        }
-        Ok(())
-    }
+/// The part of a digest that is of tables.
+fn tables_of(digest: &str) -> &str {
+    digest.split_once('|').map_or(digest, |(_, tables)| tables)
+}
+
+/// A commit that is looked at.
+#[derive(Clone, Copy)]
+struct Looked<'a> {
+    follower: &'a Follower,
+    capture: &'a Capture,
+    committed: &'a Committed,
+    when: When,
 }
 
 /// Keys new, changed and gone.
