@@ -61,12 +61,15 @@ fn seeds(arguments: &Arguments) -> Vec<u64> {
 /// The part of a patch's line that a step adds.
 fn said(progress: Progress<'_>) -> String {
     match progress {
-        Progress::Building(patch) => format!("{}: building", patch.name),
-        Progress::Built(took) => format!(" {} s", took.as_secs()),
+        Progress::BuildingTogether(count) => format!("building {count} planted bugs together"),
+        Progress::BuiltTogether(count, took) => format!(": {count} of them, {} s\n", took.as_secs()),
+        Progress::Building(patch) => format!("{}:", patch.name),
+        Progress::Built(took) if took.as_secs() == 0 => String::new(),
+        Progress::Built(took) => format!(" built in {} s", took.as_secs()),
         Progress::Tried(trial) => {
-            format!("; seed {}: {}, {} s", trial.seed, result(trial), trial.took.as_secs())
+            format!(" seed {}: {}, {} s;", trial.seed, result(trial), trial.took.as_secs())
         }
-        Progress::Over(verdict) => format!("; {}\n", verdict.word()),
+        Progress::Over(verdict) => format!(" {}\n", verdict.word()),
     }
 }
 
@@ -114,12 +117,12 @@ mod tests {
             |outcome| said(Progress::Tried(&Trial { seed: 7, outcome, took: Duration::from_secs(31) }));
         let violation = Violation { property: "exactness".into(), history: "17".into(), faults: "2".into() };
         let noticed = |violation| Outcome::Noticed { code: 129, violation };
-        assert_eq!(said(noticed(Some(violation))), "; seed 7: exactness in history 17, 31 s");
-        assert_eq!(said(noticed(None)), "; seed 7: exit code 129, 31 s");
-        assert_eq!(said(Outcome::Unnoticed), "; seed 7: nothing, 31 s");
+        assert_eq!(said(noticed(Some(violation))), " seed 7: exactness in history 17, 31 s;");
+        assert_eq!(said(noticed(None)), " seed 7: exit code 129, 31 s;");
+        assert_eq!(said(Outcome::Unnoticed), " seed 7: nothing, 31 s;");
         assert_eq!(
             said(Outcome::Failed { how: "exit code 1".into() }),
-            "; seed 7: FAILED (exit code 1), 31 s"
+            " seed 7: FAILED (exit code 1), 31 s;"
         );
     }
 }

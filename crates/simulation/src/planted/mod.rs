@@ -1,9 +1,11 @@
-//! Proof that the simulation notices bugs: each patch of `fixtures/planted-bugs` is applied to a copy of the tree, which
-//! is built and run on several seeds. Planted bugs must be caught on all of them, inert controls on none.
+//! Proof that the simulation notices bugs: the patches of `fixtures/planted-bugs` are applied to a copy of the tree, which
+//! is built, most of them together, and each is run on several seeds. Planted bugs must be caught on all of them, inert
+//! controls on none.
 
 mod catalogue;
 mod nursery;
 mod table;
+mod together;
 mod trial;
 
 use std::path::PathBuf;
@@ -13,6 +15,7 @@ pub use catalogue::Patch;
 pub use trial::{Outcome, Trial, Violation};
 
 use nursery::Nursery;
+use together::Together;
 
 /// Where the patches are, from the root of the repository.
 const PATCHES: &str = "fixtures/planted-bugs";
@@ -34,10 +37,14 @@ pub struct Options {
     pub jobs: Option<u32>,
 }
 
-/// What happens while patches are tried, in this order for each of them.
+/// What happens while patches are tried: first the build of those that go together, then, in this order, for each of them.
 #[derive(Clone, Copy, Debug)]
 pub enum Progress<'a> {
-    /// A patch is planted, and the tree is being built with it.
+    /// So many patches are being built together.
+    BuildingTogether(usize),
+    /// That came to its end, after this long; so many of them go together.
+    BuiltTogether(usize, Duration),
+    /// A patch is looked at; one that does not go together with others is being built.
     Building(&'a Patch),
     /// The build came to its end, after this long.
     Built(Duration),
@@ -93,6 +100,9 @@ pub enum Error {
         /// What git said.
         output: String,
     },
+    /// The tree does not build with all of them, and it is not to be seen whose fault that is.
+    #[error("the tree does not build with all planted bugs:\n{0}")]
+    DoNotBuildTogether(String),
     /// The tree does not build with a patch.
     #[error("the tree does not build with planted bug {patch}:\n{output}")]
     DoesNotBuild {
@@ -164,26 +174,41 @@ pub fn run(options: &Options, progress: &mut dyn FnMut(Progress<'_>)) -> Result<
     for patch in &patches {
         nursery.check(patch)?;
     }
+    let mut together = Together::default();
+    if patches.len() > 1 {
+        progress(Progress::BuildingTogether(patches.len()));
+        let began = Instant::now();
+        together = together::build(&nursery, &patches, options.jobs)?;
+        progress(Progress::BuiltTogether(together.names.len(), began.elapsed()));
+    }
     let mut verdicts = Verdicts::default();
     for patch in patches {
-        let verdict = one(options, &nursery, patch, progress)?;
+        let verdict = one(options, &nursery, patch, &together, progress)?;
         progress(Progress::Over(&verdict));
         verdicts.rows.push(verdict);
     }
     Ok(verdicts)
 }
 
-/// Plants one patch, builds, tries it on every seed, and takes it out again whatever came of it.
+/// Tries one patch on every seed: with the build that has it, or with one of its own.
 fn one(
     options: &Options,
     nursery: &Nursery,
     patch: Patch,
+    together: &Together,
     progress: &mut dyn FnMut(Progress<'_>),
 ) -> Result<Verdict, Error> {
     progress(Progress::Building(&patch));
     let began = Instant::now();
-    let planted = nursery.plant(&patch)?;
-    let built = nursery.build(&patch, options.jobs);
+    let built = match together.simulate.as_ref().filter(|_| together.names.contains(&patch.name)) {
+        Some(simulate) => Ok(simulate.clone()),
+        None => {
+            let planted = nursery.plant(&patch)?;
+            let built = nursery.build(&patch, options.jobs);
+            planted.take_out()?;
+            built
+        }
+    };
     let building = began.elapsed();
     progress(Progress::Built(building));
     let tried = built.and_then(|simulate| {
@@ -194,7 +219,6 @@ fn one(
         };
         options.seeds.iter().map(trial).collect::<Result<Vec<_>, _>>()
     });
-    planted.take_out()?;
     let (trials, error) = match tried {
         Ok(trials) => (trials, None),
         Err(error) => (Vec::new(), Some(error.to_string())),

@@ -3,7 +3,7 @@
 //! Cargo decides by modification times what to build. So a file that is as it was is not touched, and one that changes,
 //! or changes back, is written anew: its time moves forward.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs;
 use std::io::ErrorKind;
@@ -81,11 +81,7 @@ impl Nursery {
         let mut kept = Vec::new();
         for file in changed_files(&text) {
             let path = self.tree.join(file);
-            let before = match fs::read(&path) {
-                Ok(before) => Some(before),
-                Err(error) if error.kind() == ErrorKind::NotFound => None,
-                Err(source) => return Err(Error::File { doing: "reading", path, source }),
-            };
+            let before = content(&path)?;
             kept.push((path, before));
         }
         self.apply(patch, &[])?;
@@ -94,27 +90,56 @@ impl Nursery {
         Ok(planted)
     }
 
-    /// Builds `simulate` from the copy as it is; where it is then.
+    /// Builds `simulate` with a patch that is planted; where it is then.
     ///
     /// # Errors
     /// `DoesNotBuild` with the end of cargo's output.
     pub(super) fn build(&self, patch: &Patch, jobs: Option<u32>) -> Result<PathBuf, Error> {
+        match self.build_as_it_is(jobs)? {
+            Built::Binary(simulate) => Ok(simulate),
+            Built::Failed(output) => {
+                let lines: Vec<_> = output.lines().collect();
+                let end = lines[lines.len().saturating_sub(OUTPUT_LINES)..].join("\n");
+                Err(Error::DoesNotBuild { patch: patch.name.clone(), output: end })
+            }
+        }
+    }
+
+    /// Builds `simulate` from the copy as it is.
+    pub(super) fn build_as_it_is(&self, jobs: Option<u32>) -> Result<Built, Error> {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let mut command = Command::new(&cargo);
         command.current_dir(&self.tree);
-        command.args(["build", "--quiet", "-p", "milestream-simulation", "--bin", "simulate"]);
+        command.args(["build", "--quiet", "--message-format", "short"]);
+        command.args(["-p", "milestream-simulation", "--bin", "simulate"]);
         command.arg("--target-dir").arg(&self.target);
         if let Some(jobs) = jobs {
             command.arg("--jobs").arg(jobs.to_string());
         }
         let done = output(&mut command, &cargo)?;
         if done.status.success() {
-            return Ok(self.target.join("debug").join("simulate"));
+            return Ok(Built::Binary(self.target.join("debug").join("simulate")));
         }
-        let text = String::from_utf8_lossy(&done.stderr);
-        let lines: Vec<_> = text.lines().collect();
-        let end = lines[lines.len().saturating_sub(OUTPUT_LINES)..].join("\n");
-        Err(Error::DoesNotBuild { patch: patch.name.clone(), output: end })
+        Ok(Built::Failed(String::from_utf8_lossy(&done.stderr).into_owned()))
+    }
+
+    /// A copy of a binary that the next build leaves alone.
+    pub(super) fn keep(&self, simulate: &Path, name: &str) -> Result<PathBuf, Error> {
+        let kept = self.target.join(format!("simulate-{name}"));
+        at("copying", simulate, |simulate| fs::copy(simulate, &kept))?;
+        Ok(kept)
+    }
+
+    /// Writes files of the tree; what they held is kept to be put back.
+    pub(super) fn write(&self, texts: BTreeMap<PathBuf, String>) -> Result<Planted, Error> {
+        let mut planted = Planted { kept: Vec::new() };
+        for (file, text) in texts {
+            let path = self.tree.join(file);
+            planted.kept.push((path.clone(), content(&path)?));
+            at("writing", &path, |path| fs::write(path, text))?;
+            touch(&path)?;
+        }
+        Ok(planted)
     }
 
     fn apply(&self, patch: &Patch, arguments: &[&str]) -> Result<(), Error> {
@@ -145,7 +170,29 @@ pub(super) struct Planted {
     kept: Vec<(PathBuf, Option<Vec<u8>>)>,
 }
 
+/// How a build ended.
+#[derive(Debug)]
+pub(super) enum Built {
+    /// Where `simulate` is.
+    Binary(PathBuf),
+    /// What cargo said.
+    Failed(String),
+}
+
+fn content(path: &Path) -> Result<Option<Vec<u8>>, Error> {
+    match fs::read(path) {
+        Ok(content) => Ok(Some(content)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(Error::File { doing: "reading", path: path.to_owned(), source }),
+    }
+}
+
 impl Planted {
+    /// The files, each with what it held before.
+    pub(super) fn files(&self) -> impl Iterator<Item = (&Path, Option<&[u8]>)> {
+        self.kept.iter().map(|(path, before)| (path.as_path(), before.as_deref()))
+    }
+
     /// Puts the files back as they were.
     pub(super) fn take_out(self) -> Result<(), Error> {
         for (path, before) in self.kept {

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::nursery::{Nursery, at};
+use super::together::CHOSEN;
 use super::{Error, Options};
 
 /// How long one run may take; 200 histories take about two minutes.
@@ -78,7 +79,7 @@ pub(super) fn run(
     let mut command = Command::new(simulate);
     // In the copy, so that nothing that it writes ends in the real tree.
     command.current_dir(&nursery.tree).stdin(Stdio::null());
-    command.args(arguments(seed, options, &log("html")));
+    command.args(arguments(seed, options, &log("html"))).env(CHOSEN, name);
     command.stdout(at("making", &out, |path| File::create(path))?);
     command.stderr(at("making", &err, |path| File::create(path))?);
     let failed = |source| Error::Program { program: simulate.display().to_string(), source };
