@@ -50,28 +50,41 @@ impl SecondaryState {
         }))
     }
 
-    /// What is wrong about what was written down of a commit, each in a sentence; and all that is written down now.
-    /// `rows` is what the sync must have staged, or landed.
+    /// What is wrong about what was written down of a commit, each in a sentence. `rows` is what the sync must have
+    /// staged, or landed.
     pub(super) async fn wrong_in_books(
         &self,
         follower: &Follower,
-        ledger: &Ledger,
         capture: &Capture,
         committed: &Committed,
         rows: usize,
         when: When,
         asker: &mut Asker,
-    ) -> Result<(Vec<String>, Books), Failure> {
-        let mut wrong = Vec::new();
-        let now = self.books(follower, asker).await?;
-        if !ledger.was_reset {
-            wrong.extend(changed(&ledger.books, &now, committed.local, when));
-        }
-        wrong.extend(self.wrong_in_row(follower, capture, committed, rows, asker).await?);
+    ) -> Result<Vec<String>, Failure> {
+        let mut wrong = self.wrong_in_row(follower, capture, committed, rows, asker).await?;
         if when == When::AtOnce {
             wrong.extend(self.wrong_at_rest(follower, capture, committed, asker).await?);
         }
-        Ok((wrong, now))
+        Ok(wrong)
+    }
+
+    /// What changed of earlier commits though nothing may, each in a sentence; the ledger then holds what is written
+    /// down now.
+    pub(super) async fn wrongly_rewritten(
+        &self,
+        follower: &Follower,
+        ledger: &mut Ledger,
+        committed: &Committed,
+        when: When,
+        asker: &mut Asker,
+    ) -> Result<Vec<String>, Failure> {
+        let now = self.books(follower, asker).await?;
+        let wrong = match ledger.was_reset {
+            true => Vec::new(),
+            false => changed(&ledger.books, &now, committed.local, when),
+        };
+        ledger.books = now;
+        Ok(wrong)
     }
 
     async fn books(&self, follower: &Follower, asker: &mut Asker) -> Result<Books, Failure> {

@@ -312,9 +312,8 @@ impl SecondaryState {
         }
         let landed = || now.rows.values().map(|(_, rows)| rows.len()).sum();
         let rows = if capture.from.is_some() { staged } else { landed() };
-        let (wrong, books) =
-            self.wrong_in_books(follower, ledger, capture, committed, rows, when, asker).await?;
-        ledger.books = books;
+        let mut wrong = self.wrongly_rewritten(follower, ledger, committed, when, asker).await?;
+        wrong.extend(self.wrong_in_books(follower, capture, committed, rows, when, asker).await?);
         if !wrong.is_empty() {
             recorder.violated(Property::Metrics, format!("{at}: {}", wrong.join("\n")));
         }
