@@ -259,6 +259,13 @@ pub enum Event {
         /// What the worker said.
         what: String,
     },
+    /// The worker began again: a step, or the whole plan.
+    BeganAgain {
+        /// The platform whose sync it was.
+        secondary: String,
+        /// What the worker said.
+        what: String,
+    },
     /// A sync ended with an error.
     Failed {
         /// The platform.

@@ -26,6 +26,7 @@ impl<'a> Lanes<'a> {
                 | Event::Watermark { secondary, .. }
                 | Event::Fault { secondary, .. }
                 | Event::Felt { secondary, .. }
+                | Event::BeganAgain { secondary, .. }
                 | Event::Failed { secondary, .. }
                 | Event::Operator { secondary, .. } => put(&mut lanes.secondaries, secondary, moment),
             }
@@ -52,7 +53,11 @@ impl<'a> Lane<'a> {
             Event::Planned { to: batch, .. }
             | Event::Watermark { batch, .. }
             | Event::Batch { batch, .. } => *batch,
-            Event::Fault { .. } | Event::Felt { .. } | Event::Failed { .. } | Event::Operator { .. } => 0,
+            Event::Fault { .. }
+            | Event::Felt { .. }
+            | Event::BeganAgain { .. }
+            | Event::Failed { .. }
+            | Event::Operator { .. } => 0,
         };
         self.moments.iter().map(batch).max().unwrap_or_default().max(1)
     }

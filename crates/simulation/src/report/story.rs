@@ -33,6 +33,7 @@ pub(super) fn sentence(event: &Event) -> String {
         }
         Event::Fault { secondary, fault, phase } => format!("{secondary}: fault: {fault}, at {phase}"),
         Event::Felt { secondary, what } => format!("{secondary}: the fault was felt: {what}"),
+        Event::BeganAgain { secondary, what } => format!("{secondary} began again: {what}"),
         Event::Failed { secondary, stream, error } => {
             format!("{secondary}: the sync of {stream} failed: {error}")
         }

@@ -155,7 +155,7 @@ fn mark(moment: &Moment, top: f64, height: f64, scale: Scale) -> Markup {
                 html! { line class="fall" x1=(at(x)) y1=(at(above)) x2=(at(x)) y2=(at(top + height)) {} };
             titled(moment, &html! { (line) (fault(x, above)) })
         }
-        Event::Felt { .. } => titled(moment, &felt(x, below)),
+        Event::Felt { .. } | Event::BeganAgain { .. } => titled(moment, &felt(x, below)),
         Event::Failed { .. } => titled(moment, &failed(x, below)),
         Event::Operator { .. } => titled(moment, &operator(x, below)),
         Event::Batch { .. } | Event::Planned { .. } | Event::Watermark { .. } => html! {},

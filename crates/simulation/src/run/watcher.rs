@@ -249,6 +249,10 @@ impl Watcher {
 
     /// Takes a notice down.
     pub(crate) fn note(&self, notice: &Notice) {
+        if matches!(notice.kind, NoticeKind::Retry | NoticeKind::Replanned) {
+            let (secondary, what) = (self.secondary.plan.name.clone(), notice.text.clone());
+            self.recorder.happened(Event::BeganAgain { secondary, what });
+        }
         match notice.kind {
             NoticeKind::Retry => self.has_retried.store(true, Ordering::SeqCst),
             NoticeKind::Replanned => self.recorder.saw(Sometimes::FoundARewrite),

@@ -1,6 +1,7 @@
 //! A merge table of the primary that a hand emptied: the next ingestion must halt.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use milestream_worker::Class;
 use milestream_worker::ingest::{self, IngestJob};
@@ -41,6 +42,8 @@ async fn truncate(primary: &mut PrimaryState, dataset: usize) -> Result<(), Fail
     let has_rows = !stream.oracle.table(table.name()).live_at(stream.oracle.newest_batch()).is_empty();
     if primary.plan.writer == Writer::Worker && primary.emptied.is_none() && has_rows {
         primary.place.execute(&format!("create table {KEPT} as table {merge}; truncate {merge}")).await?;
+        // Another file, with other blocks.
+        primary.disturbances.fetch_add(1, Ordering::SeqCst);
         primary.emptied = Some((at, merge));
     }
     Ok(())
