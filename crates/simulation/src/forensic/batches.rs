@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use milestream_oracle::{BatchCounts, Cell, LIVE, Operation};
+use milestream_oracle::{BatchCounts, Cell, LIVE, Operation, Row};
 
 use super::table::{Table, ident};
 use milestream_core::names;
@@ -39,7 +39,8 @@ pub fn table_sql(table: &Table, merge: &str, changes: &Changes, batch: i32) -> S
     let closed: Vec<_> =
         changes.iter().filter(|(_, (before, _))| before.is_some()).map(|(key, _)| key.clone()).collect();
     let opened = changes.iter().filter_map(|(key, (_, after))| {
-        after.as_ref().map(|columns| key.iter().chain(columns).cloned().collect::<Vec<Cell>>())
+        let row = Row { key: key.clone(), columns: after.clone()? };
+        Some(table.written(&row))
     });
     close(table, merge, &closed, batch) + &open(table, merge, &opened.collect::<Vec<_>>(), batch)
 }
@@ -64,17 +65,21 @@ fn open(table: &Table, merge: &str, rows: &[Vec<Cell>], batch: i32) -> String {
         return String::new();
     }
     let columns: Vec<_> = table.all().cloned().collect();
-    let concatenated = |count: usize| {
-        (0..count).map(|at| format!("coalesce(k.c{at}::text, '')")).collect::<Vec<_>>().join(" || ")
+    let concatenated = |aliases: &[usize]| {
+        aliases.iter().map(|at| format!("coalesce(k.c{at}::text, '')")).collect::<Vec<_>>().join(" || ")
     };
+    let positions: Vec<_> = table.positions().collect();
+    let alias_of = |key: usize| positions.iter().position(|at| *at == key).unwrap_or(key);
+    let (all, key): (Vec<_>, Vec<_>) =
+        ((0..columns.len()).collect(), (0..table.key.len()).map(alias_of).collect());
     let names: Vec<_> = columns.iter().map(|(name, _)| physical(name)).collect();
     format!(
         "insert into {merge} ({}, ds_surf_all_hash, ds_surf_key_hash, ds_surf_batch_in, ds_surf_batch_out) \
          select {}, md5({}), md5({}), {batch}, {LIVE} from (values {}) k({});\n",
         names.join(", "),
         aliases(columns.len()),
-        concatenated(columns.len()),
-        concatenated(table.key.len()),
+        concatenated(&all),
+        concatenated(&key),
         values(&columns, rows),
         aliases(columns.len())
     )

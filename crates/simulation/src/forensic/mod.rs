@@ -7,4 +7,4 @@ mod table;
 
 pub use batches::{Changes, Control, Live, carry_out, table_sql};
 pub use hashes::{hash, strict_hash};
-pub use table::{Table, ident};
+pub use table::{Partitions, Table, ident};

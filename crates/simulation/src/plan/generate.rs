@@ -239,6 +239,7 @@ impl Author<'_> {
             key: (0..key_width).map(|_| column(self, &keys)).collect(),
             columns: (0..width).map(|_| column(self, &kinds)).collect(),
             sparse: self.chance(75),
+            ..DatasetPlan::default()
         }
     }
 

@@ -11,6 +11,7 @@ use super::premises::{SETTINGS, Setting, TablesThere, TypesThere};
 use super::values::{KINDS_OF_PEOPLE, Kind};
 use super::{Act, Change, ColumnPlan, Cue, Formula, Plan, Strategy, Verify, What, Writer};
 use crate::fault::{Fault, FaultKind, Phase, Side};
+use crate::forensic::Partitions;
 
 /// A habit of people.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -29,11 +30,13 @@ pub enum Habit {
     TwoServers,
     /// Faults fall into ingestions, their source changes while it is read, and another platform ingests it as well.
     Ingestions,
+    /// Tables have their columns in any order, partitions, and columns that are gone.
+    Shapes,
 }
 
 impl Habit {
     /// All of them.
-    pub const ALL: [Habit; 7] = [
+    pub const ALL: [Habit; 8] = [
         Habit::Settings,
         Habit::Types,
         Habit::Tables,
@@ -41,6 +44,7 @@ impl Habit {
         Habit::LateColumn,
         Habit::TwoServers,
         Habit::Ingestions,
+        Habit::Shapes,
     ];
 
     /// The name by which it is asked for.
@@ -53,6 +57,7 @@ impl Habit {
             Habit::LateColumn => "late-column",
             Habit::TwoServers => "two-servers",
             Habit::Ingestions => "ingestions",
+            Habit::Shapes => "shapes",
         }
     }
 
@@ -67,6 +72,7 @@ impl Habit {
             Habit::TwoServers => 4,
             // Of those whose primaries the worker writes.
             Habit::Ingestions => 70,
+            Habit::Shapes => 30,
         }
     }
 }
@@ -126,6 +132,7 @@ impl Author<'_> {
                 Habit::LateColumn => self.add_late_column(plan),
                 Habit::TwoServers => self.add_standby(plan),
                 Habit::Ingestions => self.disturb_ingestions(plan),
+                Habit::Shapes => self.give_shapes(plan),
             }
         }
     }
@@ -155,6 +162,18 @@ impl Author<'_> {
         }
         for secondary in &mut plan.secondaries {
             secondary.premises.types = self.weighted(&TYPES);
+        }
+        // A type that is another matters where a column is of it.
+        let there: Vec<_> = plan.secondaries.iter().map(|secondary| secondary.premises.types).collect();
+        for there in there {
+            let concerned: Vec<_> = KINDS_OF_PEOPLE
+                .into_iter()
+                .filter(|kind| there.change(*kind) || there.may_be_refused(*kind))
+                .collect();
+            if !concerned.is_empty() && self.chance(80) {
+                let (dataset, kind) = (self.below(plan.datasets.len()), self.pick(&concerned));
+                self.add_column(plan, dataset, kind);
+            }
         }
     }
 
@@ -239,6 +258,25 @@ impl Author<'_> {
         acts.extend([commit.clone(), added, commit, sync(Vec::new())]);
         let at = self.below(plan.schedule.len() / 2 + 1);
         plan.schedule.splice(at..at, acts);
+    }
+
+    /// What is updated in place is told by its blocks, which a table in partitions has not.
+    fn give_shapes(&mut self, plan: &mut Plan) {
+        let may_part = !plan.has(FaultKind::UpdateInPlace);
+        for at in 0..plan.datasets.len() {
+            let count = plan.datasets[at].key.len() + plan.datasets[at].columns.len();
+            let mut order: Vec<usize> = (0..count).collect();
+            for place in (1..count).rev() {
+                order.swap(place, self.below(place + 1));
+            }
+            let parted = [(3, Partitions::None), (2, Partitions::Hash), (2, Partitions::Nested)];
+            let (is_ordered, is_worn) = (self.chance(60), self.chance(40));
+            let partitions = self.weighted(&parted);
+            let dataset = &mut plan.datasets[at];
+            dataset.order = if is_ordered { order } else { Vec::new() };
+            dataset.worn = is_worn;
+            dataset.partitions = if may_part { partitions } else { Partitions::None };
+        }
     }
 
     /// Batches of primaries that the worker writes become ingestions into which something falls.

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::generate::Author;
 use super::values::Kind;
-use super::{BatchPlan, Cell, Change, DatasetPlan};
+use super::{BatchPlan, Cell, Change, ColumnPlan, DatasetPlan};
 
 impl Author<'_> {
     pub(super) fn history(
@@ -56,7 +56,12 @@ impl Author<'_> {
         live: &[(Vec<Cell>, Vec<Cell>)],
         is_first: bool,
     ) -> Vec<Change> {
-        let put = |key: Vec<Cell>, columns: Vec<Cell>| Change::Put { dataset, key, columns };
+        let spelled = plan.key.iter().any(|column| column.kind.canonical().is_some());
+        let (variants, rare) = ([0, 1, 2].map(|_| self.below(3)), self.chance(60));
+        let put = |key: Vec<Cell>, columns: Vec<Cell>| {
+            let spelling = if spelled && rare { spelling(plan, &key, &variants) } else { Vec::new() };
+            Change::Put { dataset, key, columns, spelling }
+        };
         if live.is_empty() || is_first || self.chance(30) {
             let key = self.key(plan, pool);
             let columns = self.columns(plan);
@@ -135,6 +140,15 @@ impl Author<'_> {
     }
 }
 
+/// A key as it is written in one of the ways in which it can be.
+fn spelling(plan: &DatasetPlan, key: &[Cell], variants: &[usize]) -> Vec<Cell> {
+    let cells = plan.key.iter().zip(key).zip(variants.iter().cycle());
+    let cell = |((column, cell), variant): ((&ColumnPlan, &Cell), &usize)| {
+        cell.as_ref().map(|text| column.kind.spelled(text, *variant))
+    };
+    cells.map(cell).collect()
+}
+
 /// Keys whose parts, written one after the other, are the same text: DataSurface's hash of unseparated text is one for all.
 fn twins(plan: &DatasetPlan, key: &[Cell]) -> Vec<Vec<Cell>> {
     let mut twins = Vec::new();
@@ -165,7 +179,6 @@ fn take_in(live: &mut Vec<(Vec<Cell>, Vec<Cell>)>, change: &Change) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::ColumnPlan;
     use super::*;
 
     #[test]
@@ -177,6 +190,7 @@ mod tests {
                 key: kinds.iter().map(column).collect(),
                 columns: Vec::new(),
                 sparse: false,
+                ..DatasetPlan::default()
             };
             let key: Vec<Cell> = key.iter().map(|part| Some((*part).to_owned())).collect();
             twins(&plan, &key).into_iter().map(|twin| twin.into_iter().flatten().collect()).collect()

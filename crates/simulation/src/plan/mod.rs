@@ -15,6 +15,7 @@ pub mod values;
 use std::path::Path;
 use std::time::Duration;
 
+use milestream_oracle::Row;
 use milestream_worker::ingest::HashFormula;
 use serde::{Deserialize, Serialize};
 
@@ -25,7 +26,7 @@ pub use shrink::PlanTree;
 use values::Kind;
 
 use crate::fault::{Fault, FaultKind};
-use crate::forensic::{hash, strict_hash};
+use crate::forensic::{Partitions, Table, hash, strict_hash};
 
 /// A history and its schedule.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -57,7 +58,7 @@ pub struct Plan {
 }
 
 /// A dataset.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DatasetPlan {
     /// Its name, as in the model.
@@ -68,6 +69,15 @@ pub struct DatasetPlan {
     pub columns: Vec<ColumnPlan>,
     /// Whether the primary's table has few rows a block, so that little data makes many chunks.
     pub sparse: bool,
+    /// The order of the columns in model and tables: positions in key and other columns; the key first unless given.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub order: Vec<usize>,
+    /// How the primary's table is partitioned, where the simulation writes it.
+    #[serde(default, skip_serializing_if = "Partitions::are_none")]
+    pub partitions: Partitions,
+    /// Whether the primary's table had another column before, where the simulation writes it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub worn: bool,
 }
 
 /// A column.
@@ -120,6 +130,11 @@ impl Formula {
             Formula::Datasurface => hash(cells),
             Formula::Strict => strict_hash(cells),
         }
+    }
+
+    /// Both hashes of a record: of all its cells and of its key, as they are written.
+    pub(crate) fn hashes(self, table: &Table, row: &Row) -> [Cell; 2] {
+        [self.hash(&table.written(row)), self.hash(&table.written_key(row))].map(Some)
     }
 
     #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
@@ -243,10 +258,13 @@ pub enum Change {
     Put {
         /// Index of the dataset.
         dataset: usize,
-        /// Key values.
+        /// Key values, each as the one text by which it is known.
         key: Vec<Cell>,
         /// All other values.
         columns: Vec<Cell>,
+        /// The key as it is written, where equal values have several texts; as it is known unless given.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        spelling: Vec<Cell>,
     },
     /// The record is not there afterwards.
     Remove {
@@ -338,8 +356,10 @@ impl Plan {
     fn check_width(&self, change: &Change) -> Result<(), String> {
         let dataset = &self.datasets[change.dataset()];
         let fits = match change {
-            Change::Put { key, columns, .. } => {
-                key.len() == dataset.key.len() && columns.len() == dataset.columns.len()
+            Change::Put { key, columns, spelling, .. } => {
+                key.len() == dataset.key.len()
+                    && columns.len() == dataset.columns.len()
+                    && (spelling.is_empty() || spelling.len() == key.len())
             }
             Change::Remove { key, .. } => key.len() == dataset.key.len(),
         };

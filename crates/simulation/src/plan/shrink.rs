@@ -232,6 +232,7 @@ fn drop_dataset(plan: &mut Plan, at: usize) {
 
 fn drop_column(plan: &mut Plan, dataset: usize, column: usize) {
     plan.datasets[dataset].columns.remove(column);
+    plan.datasets[dataset].order.clear();
     for change in plan.history.iter_mut().flat_map(|batch| &mut batch.changes) {
         if let Change::Put { dataset: of, columns, .. } = change
             && *of == dataset

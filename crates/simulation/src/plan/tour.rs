@@ -144,6 +144,7 @@ fn people(kind: FaultKind) -> DatasetPlan {
         key: vec![column("id", Kind::Integer)],
         columns: vec![column("name", Kind::Text), column("note", Kind::Text)],
         sparse: !is_full(kind),
+        ..DatasetPlan::default()
     }
 }
 
@@ -155,6 +156,7 @@ fn history(kind: FaultKind) -> Vec<BatchPlan> {
         dataset: 0,
         key: vec![text(id.to_string())],
         columns: vec![text(name), if id.is_multiple_of(3) { None } else { text("n".repeat(width)) }],
+        spelling: Vec::new(),
     };
     let remove = |id: u16| Change::Remove { dataset: 0, key: vec![text(id.to_string())] };
     let first = (0..RECORDS).map(|id| put(id, format!("first {id}"))).collect();

@@ -64,7 +64,7 @@ pub enum Kind {
 }
 
 /// Kinds that a key may have.
-pub const KEY_KINDS: [Kind; 8] = [
+pub const KEY_KINDS: [Kind; 13] = [
     Kind::Integer,
     Kind::Text,
     Kind::BigInt,
@@ -73,6 +73,11 @@ pub const KEY_KINDS: [Kind; 8] = [
     Kind::Uuid,
     Kind::Money,
     Kind::Timestamp,
+    Kind::Numeric,
+    Kind::Interval,
+    Kind::Double,
+    Kind::Timestamptz,
+    Kind::Chars,
 ];
 
 /// Kinds that columns of any plan may have.
@@ -224,6 +229,30 @@ impl Kind {
         }
     }
 
+    /// SQL of the text by which a key is known, where equal values have several: `{}` is the column.
+    pub(crate) fn canonical(self) -> Option<&'static str> {
+        match self {
+            Kind::Numeric => Some("trim_scale({})"),
+            Kind::Interval => Some("extract(epoch from {})::bigint"),
+            Kind::Double => Some("{} + 0"),
+            _ => None,
+        }
+    }
+
+    /// One of the texts of a key that is known by this one.
+    pub(crate) fn spelled(self, known: &str, variant: usize) -> String {
+        let seconds = || known.parse::<u64>().unwrap_or(0);
+        match (self, variant) {
+            (Kind::Numeric, 1) => format!("{known}.0"),
+            (Kind::Numeric, 2) => format!("{known}.000"),
+            (Kind::Double, 1) if known == "0" => "-0".to_owned(),
+            (Kind::Interval, 0) if seconds() == 86_400 => "1 day".to_owned(),
+            (Kind::Interval, 0) if seconds() > 0 => format!("{} days", seconds() / 86_400),
+            (Kind::Interval, _) => format!("{:02}:00:00", seconds() / 3_600),
+            _ => known.to_owned(),
+        }
+    }
+
     /// The `number`th key of this kind; different numbers below 10 000 give different keys.
     pub fn key(self, number: u16) -> String {
         let n = u64::from(number);
@@ -232,6 +261,8 @@ impl Kind {
             Kind::Money => format!("{number}.{:02}", number % 100),
             Kind::Date => day(n),
             Kind::Timestamp => format!("{} 00:00:{:02}", day(n / 60), n % 60),
+            Kind::Timestamptz => format!("{} 00:00:{:02}+00", day(n / 60), n % 60),
+            Kind::Interval => (n * 86_400).to_string(),
             Kind::Uuid => {
                 format!("{:08x}-0000-4000-8000-0000{n:08x}", n.wrapping_mul(0x9E37_79B9) & 0xffff_ffff)
             }

@@ -16,7 +16,7 @@ use super::{Failure, MOVER, scenery};
 use crate::forensic::{Control, Live, Table, carry_out, ident, table_sql};
 use crate::outcome::Event;
 use crate::plan::premises::TypesThere;
-use crate::plan::{BatchPlan, Change, Cue, DatasetPlan, Plan, PrimaryPlan, Unfinished, Writer};
+use crate::plan::{BatchPlan, Cell, Change, Cue, DatasetPlan, Plan, PrimaryPlan, Unfinished, Writer};
 
 /// A primary and the streams it writes.
 pub(crate) struct PrimaryState {
@@ -40,6 +40,7 @@ pub(crate) struct StreamState {
     pub(crate) tables: Vec<Table>,
     /// The plan's index of each dataset.
     indices: Vec<usize>,
+    datasets: Vec<DatasetPlan>,
     control: Control,
     /// What the primary's history is now.
     pub(crate) oracle: Primary,
@@ -232,8 +233,8 @@ impl PrimaryState {
 
 impl StreamState {
     /// Its datasets, as the plan has them.
-    pub(crate) fn datasets(&self, plan: &Plan) -> Vec<DatasetPlan> {
-        self.indices.iter().map(|index| plan.datasets[*index].clone()).collect()
+    pub(crate) fn datasets(&self) -> &[DatasetPlan] {
+        &self.datasets
     }
 
     /// The live rows of its tables.
@@ -260,7 +261,9 @@ impl StreamState {
             let Some(at) = self.indices.iter().position(|index| *index == change.dataset()) else { continue };
             let name = self.tables[at].name();
             let rows = live.entry(name.to_owned()).or_default();
-            operations.extend(operation(rows, change).map(|operation| (name.to_owned(), operation)));
+            operations.extend(
+                operation(&self.datasets[at], rows, change).map(|operation| (name.to_owned(), operation)),
+            );
         }
         operations
     }
@@ -283,17 +286,29 @@ impl StreamState {
 }
 
 /// What a change amounts to, given what is there; nothing where there is nothing to remove.
-fn operation(live: &mut Live, change: &Change) -> Option<Operation> {
+fn operation(table: &DatasetPlan, live: &mut Live, change: &Change) -> Option<Operation> {
     match change {
-        Change::Put { key, columns, .. } => {
+        Change::Put { key, columns, spelling, .. } => {
+            let mut columns = columns.clone();
+            columns.extend(spelled_of(table, key, spelling));
             let row = Row { key: key.clone(), columns: columns.clone() };
-            match live.insert(key.clone(), columns.clone()) {
+            match live.insert(key.clone(), columns) {
                 Some(_) => Some(Operation::Update(row)),
                 None => Some(Operation::Insert(row)),
             }
         }
         Change::Remove { key, .. } => live.remove(key).map(|_| Operation::Delete(key.clone())),
     }
+}
+
+/// The texts of those parts of a key that can be written in several ways.
+fn spelled_of(dataset: &DatasetPlan, key: &[Cell], spelling: &[Cell]) -> Vec<Cell> {
+    let written = |at: usize| {
+        let kind = dataset.key[at].kind;
+        let known = || key[at].as_ref().map(|known| kind.spelled(known, 0));
+        kind.canonical().map(|_| spelling.get(at).cloned().unwrap_or_else(known))
+    };
+    (0..key.len()).filter_map(written).collect()
 }
 
 fn streams_of(plan: &Plan, primary: &PrimaryPlan) -> Vec<StreamState> {
@@ -311,7 +326,8 @@ fn stream_of(plan: &Plan, primary: &PrimaryPlan, indices: Vec<usize>) -> StreamS
         dataset,
         datasets: datasets.iter().map(|dataset| modelled(dataset)).collect(),
     };
-    let tables: Vec<_> = datasets.iter().map(|dataset| table_of(dataset)).collect();
+    let written_here = primary.writer == Writer::Tables;
+    let tables: Vec<_> = datasets.iter().map(|dataset| table_of(dataset, written_here)).collect();
     let oracle = Primary::new(tables.iter().map(Table::shape));
     let key = stream.key();
     StreamState {
@@ -323,6 +339,7 @@ fn stream_of(plan: &Plan, primary: &PrimaryPlan, indices: Vec<usize>) -> StreamS
         key,
         stream,
         tables,
+        datasets: datasets.into_iter().cloned().collect(),
         indices,
         oracle,
     }
@@ -337,19 +354,26 @@ fn modelled(plan: &DatasetPlan) -> Dataset {
             nullable,
         }
     };
+    let columns: Vec<_> =
+        plan.key.iter().map(column(false)).chain(plan.columns.iter().map(column(true))).collect();
+    let ordered = (0..columns.len()).map(|at| columns[plan.order.get(at).copied().unwrap_or(at)].clone());
     Dataset {
         name: plan.name.clone(),
-        columns: plan.key.iter().map(column(false)).chain(plan.columns.iter().map(column(true))).collect(),
+        columns: ordered.collect(),
         key: plan.key.iter().map(|column| column.name.clone()).collect(),
     }
 }
 
-fn table_of(plan: &DatasetPlan) -> Table {
+/// A dataset's table; where the worker writes it, it makes it as well.
+fn table_of(plan: &DatasetPlan, written_here: bool) -> Table {
     let columns = |columns: &[crate::plan::ColumnPlan]| {
         columns.iter().map(|column| (column.name.clone(), column.kind.sql().to_owned())).collect::<Vec<_>>()
     };
-    let table = Table::of(&plan.name, columns(&plan.key), columns(&plan.columns));
-    if plan.sparse { table.sparse() } else { table }
+    let table = Table::of(&plan.name, columns(&plan.key), columns(&plan.columns)).ordered(&plan.order);
+    let table = table.spelled(plan.key.iter().map(|column| column.kind.canonical()).collect());
+    let table = if plan.sparse { table.sparse() } else { table };
+    let table = if plan.worn { table.worn() } else { table };
+    if written_here { table.partitioned(plan.partitions) } else { table }
 }
 
 /// A column's quoted name in Postgres.

@@ -16,7 +16,7 @@ use tokio::sync::Mutex;
 
 use super::asker::{Asker, quoted};
 use super::ledger::Ledger;
-use super::primary::{PrimaryState, StreamState, physical};
+use super::primary::{PrimaryState, StreamState};
 use super::scenery;
 use super::stage::Place;
 use super::{Failure, tuning};
@@ -77,11 +77,8 @@ impl SecondaryState {
             metrics: table("batch_metrics"),
             counter: table("batch_counter"),
         };
-        let followers = primary
-            .streams
-            .iter()
-            .map(|stream| follower(&secondary, &place, primary, stream, plan))
-            .collect();
+        let followers =
+            primary.streams.iter().map(|stream| follower(&secondary, &place, primary, stream)).collect();
         let (kinds, types) = (scenery::kinds(&plan.datasets), secondary.premises.types.into());
         let late_column_has_default = plan.late_column_has_default;
         let formula = primary.plan.hash;
@@ -293,13 +290,10 @@ pub(crate) async fn rows_of(
 
 /// The columns of a merge table as texts: the key, of a mirror with `batch_in`, and the others, with `batch_out`.
 fn names_of(table: &Table, holding: Keeps) -> Vec<String> {
-    let texts = |columns: &[(String, String)]| {
-        columns.iter().map(|(name, _)| format!("{}::text", physical(name))).collect::<Vec<_>>()
-    };
+    let (mut names, columns) = table.texts();
     let milestone = |name: &str| (holding == Keeps::Mirror).then(|| format!("{name}::text"));
-    let mut names = texts(table.key());
     names.extend(milestone("ds_surf_batch_in"));
-    names.extend(texts(table.columns()));
+    names.extend(columns);
     names.extend(milestone("ds_surf_batch_out"));
     names
 }
@@ -309,7 +303,6 @@ fn follower(
     place: &Arc<Place>,
     primary: &PrimaryState,
     stream: &StreamState,
-    whole: &Plan,
 ) -> Follower {
     let upstream =
         Upstream { platform: primary.plan.name.clone(), endpoint: primary.place.endpoint("primary") };
@@ -352,7 +345,7 @@ fn follower(
         key: stream.key.clone(),
         job: std::sync::Mutex::new(job),
         tables: stream.tables.clone(),
-        kinds: scenery::kinds(&stream.datasets(whole)),
+        kinds: scenery::kinds(stream.datasets()),
         ledger: Mutex::default(),
         is_there: AtomicBool::new(false),
     }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::super::Failure;
 use super::super::asker::{Asker, quoted};
-use super::super::primary::{PrimaryState, StreamState, physical};
+use super::super::primary::{PrimaryState, StreamState};
 use super::super::record::Recorder;
 use super::{STAGING_KEPT, beside};
 use crate::forensic::{Live, Table, ident};
@@ -34,8 +34,9 @@ struct Ingested<'a> {
 }
 
 /// A table as it must be, with the names of its columns in the order of the expected rows.
-struct Expected {
-    /// Quoted.
+struct Expected<'a> {
+    of_table: &'a Table,
+    /// Its quoted name.
     table: String,
     /// A condition on its rows.
     of: String,
@@ -58,12 +59,12 @@ pub(super) async fn check(primary: &PrimaryState, at: usize, recorder: &Recorder
         staged: (oldest..=batch).map(|batch| (batch, stream.live_at(batch))).collect(),
         is_all_that_is_staged: true,
     };
-    let mut asker = primary.place.asker().await?;
+    let (formula, mut asker) = (primary.plan.hash, primary.place.asker().await?);
     let mut wrong = ingested.wrong_in_books(&mut asker).await?;
     for table in &stream.tables {
         let versions = stream.oracle.table(table.name()).versions_at(batch).into_iter();
         let expected = versions.map(|version| {
-            let hashes = ingested.hashes(&version.row);
+            let hashes = formula.hashes(table, &version.row);
             with(Version::into_row(version), hashes)
         });
         let mut shape = table.shape().of_versions();
@@ -124,7 +125,7 @@ pub(super) async fn check_beside(
         let written = &stream.pending.written[table.name()];
         let expected = live[table.name()].iter().map(|(key, columns)| {
             let row = Row { key: key.clone(), columns: columns.clone() };
-            let hashes = ingested.hashes(&row);
+            let hashes = formula.hashes(table, &row);
             let mut row = with(row, hashes);
             row.columns.push(written.get(key).map(ToString::to_string));
             row
@@ -175,15 +176,9 @@ impl Ingested<'_> {
         }
     }
 
-    /// Both hashes of a record.
-    fn hashes(&self, row: &Row) -> [Cell; 2] {
-        let all = row.key.iter().chain(&row.columns);
-        [self.formula.hash(all), self.formula.hash(&row.key)].map(Some)
-    }
-
-    fn expected(&self, table: &Table, shape: Shape, rows: Vec<Row>) -> Expected {
+    fn expected<'t>(&self, table: &'t Table, shape: Shape, rows: Vec<Row>) -> Expected<'t> {
         let merge = table.merge_table(&self.platform, &self.stream.stream.store);
-        Expected { table: merge, of: "true".to_owned(), shape, rows }
+        Expected { of_table: table, table: merge, of: "true".to_owned(), shape, rows }
     }
 
     /// How what is staged differs from the source as it was at each batch that is kept.
@@ -191,7 +186,7 @@ impl Ingested<'_> {
         let rows = self.staged.iter().flat_map(|(batch, live)| {
             live[table.name()].iter().map(move |(key, columns)| {
                 let row = Row { key: key.clone(), columns: columns.clone() };
-                let hashes = self.hashes(&row);
+                let hashes = self.formula.hashes(table, &row);
                 let mut row = with(row, hashes);
                 row.key.push(Some(batch.to_string()));
                 row
@@ -206,7 +201,8 @@ impl Ingested<'_> {
         } else {
             format!("ds_surf_batch_id = {}", self.batch)
         };
-        differs(&Expected { table: ident(&staging), of, shape, rows: rows.collect() }, asker).await
+        differs(&Expected { of_table: table, table: ident(&staging), of, shape, rows: rows.collect() }, asker)
+            .await
     }
 
     /// What is wrong about the counter and the batch's row.
@@ -247,14 +243,17 @@ impl Ingested<'_> {
 }
 
 /// How a table differs from what it must hold.
-async fn differs(expected: &Expected, asker: &mut Asker) -> Result<String, Failure> {
-    let Expected { table, of, shape, rows } = expected;
-    let column = |name: &String| match name.as_str() {
+async fn differs(expected: &Expected<'_>, asker: &mut Asker) -> Result<String, Failure> {
+    let Expected { table, of, shape, rows, .. } = expected;
+    let system = |name: &String| match name.as_str() {
         "batch_in" | "batch_out" => format!("ds_surf_{name}::text"),
-        name if name.starts_with("ds_surf_") => format!("{name}::text"),
-        name => format!("{}::text", physical(name)),
+        name => format!("{name}::text"),
     };
-    let names: Vec<_> = shape.key.iter().chain(&shape.columns).map(column).collect();
+    let (mut names, columns) = expected.of_table.texts();
+    names.extend(shape.key[names.len()..].iter().map(system));
+    let behind = &shape.columns[columns.len()..];
+    names.extend(columns);
+    names.extend(behind.iter().map(system));
     let found = asker.ask(&format!("select {} from {table} where {of}", names.join(", "))).await?;
     let found = found.into_iter().map(|mut key| {
         let columns = key.split_off(shape.key.len());

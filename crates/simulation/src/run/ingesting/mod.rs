@@ -54,8 +54,7 @@ impl Pending {
 pub(crate) async fn create_source(source: &Place, streams: &[StreamState]) -> Result<(), Failure> {
     let mut statements = String::new();
     for table in streams.iter().flat_map(|stream| &stream.tables) {
-        let columns = table.key().iter().chain(table.columns());
-        let columns: Vec<_> = columns.map(|(name, kind)| format!("{} {kind}", physical(name))).collect();
+        let columns: Vec<_> = table.all().map(|(name, kind)| format!("{} {kind}", physical(name))).collect();
         let key: Vec<_> = table.key().iter().map(|(name, _)| physical(name)).collect();
         let name = ident(&milestream_core::names::physical_column(table.name()));
         statements.push_str(&format!(
@@ -252,21 +251,25 @@ fn change(table: &Table, operation: &Operation) -> String {
     let name = ident(&milestream_core::names::physical_column(table.name()));
     let cell = |cell: &Cell| cell.as_ref().map_or("null".to_owned(), |text| quoted(text));
     let same = |key: &[Cell]| {
-        let parts = table
-            .key()
-            .iter()
-            .zip(key)
-            .map(|((name, _), value)| format!("{} = {}", physical(name), cell(value)));
+        let parts = table.key().iter().zip(key).zip(table.texts().0).map(|(((name, _), value), text)| {
+            // By the text by which it is known.
+            if text.starts_with('(') {
+                format!("{text} = {}", cell(value))
+            } else {
+                format!("{} = {}", physical(name), cell(value))
+            }
+        });
         parts.collect::<Vec<_>>().join(" and ")
     };
     match operation {
         Operation::Insert(row) => {
-            let cells: Vec<_> = row.key.iter().chain(&row.columns).map(cell).collect();
+            let cells: Vec<_> = table.written(row).iter().map(cell).collect();
             format!("insert into {name} values ({});\n", cells.join(", "))
         }
         Operation::Update(row) if row.columns.is_empty() => String::new(),
         Operation::Update(row) => {
-            let set = table.columns().iter().zip(&row.columns);
+            let cells = table.written(row);
+            let set = table.all().zip(&cells);
             let set: Vec<_> =
                 set.map(|((name, _), value)| format!("{} = {}", physical(name), cell(value))).collect();
             format!("update {name} set {} where {};\n", set.join(", "), same(&row.key))

@@ -6,10 +6,9 @@ use milestream_oracle::{Cell, LIVE, Row, Shape, TableHistory, differences};
 use super::super::Failure;
 use super::super::asker::Asker;
 use super::super::ledger::Capture;
-use super::super::primary::physical;
 use super::super::secondary::{Follower, SecondaryState};
 use crate::forensic::{Table, ident};
-use crate::plan::{Formula, Keeps};
+use crate::plan::Keeps;
 
 impl SecondaryState {
     /// The quoted name of a dataset's staging table.
@@ -30,9 +29,10 @@ impl SecondaryState {
         let Some(from) = capture.from else { return Ok((wrong, 0)) };
         for table in &follower.tables {
             let history = capture.oracle.table(table.name());
+            let beside = |row: &Row, last: &str| self.staged_row(table, row, last);
             let expected = match self.plan.holding {
-                Keeps::LiveOnly => net(history, from, capture.to, self.formula),
-                Keeps::Mirror => full(history, from, capture.to, self.formula),
+                Keeps::LiveOnly => net(history, from, capture.to, beside),
+                Keeps::Mirror => full(history, from, capture.to, beside),
             };
             count += expected.len();
             let staging = self.staging(follower, table);
@@ -50,6 +50,14 @@ impl SecondaryState {
         }
         Ok((wrong, count))
     }
+
+    /// A record as it is staged: with both hashes, and what comes last.
+    fn staged_row(&self, table: &Table, row: &Row, last: &str) -> Row {
+        let mut staged = row.clone();
+        staged.columns.extend(self.formula.hashes(table, row));
+        staged.columns.push(Some(last.to_owned()));
+        staged
+    }
 }
 
 fn staged_shape(table: &Table, holding: Keeps) -> Shape {
@@ -64,17 +72,16 @@ fn staged_shape(table: &Table, holding: Keeps) -> Shape {
 }
 
 fn question(table: &Table, staging: &str, holding: Keeps, local: i32) -> String {
-    let text = |(name, _): &(String, String)| format!("{}::text", physical(name));
-    let mut names: Vec<_> = table.key().iter().map(text).collect();
+    let (mut names, columns) = table.texts();
     names.extend((holding == Keeps::Mirror).then(|| "remote_ds_surf_batch_in::text".to_owned()));
-    names.extend(table.columns().iter().map(text));
+    names.extend(columns);
     let last = if holding == Keeps::Mirror { "remote_ds_surf_batch_out::text" } else { "ds_surf_iud" };
     names.extend(["ds_surf_all_hash", "ds_surf_key_hash", last].map(str::to_owned));
     format!("select {} from {staging} where ds_surf_batch_id = {local}", names.join(", "))
 }
 
 /// Keys that are live at `to` under a version that the range opened, and keys that are live at `from` and gone at `to`.
-fn net(history: &TableHistory, from: i32, to: i32, formula: Formula) -> Vec<Row> {
+fn net(history: &TableHistory, from: i32, to: i32, beside: impl Fn(&Row, &str) -> Row) -> Vec<Row> {
     let versions = history.versions_at(to);
     let upserts = versions.iter().filter(|version| version.batch_in > from && version.batch_out == LIVE);
     let is_live =
@@ -83,25 +90,19 @@ fn net(history: &TableHistory, from: i32, to: i32, formula: Formula) -> Vec<Row>
         .iter()
         .filter(|version| version.batch_in <= from && (from..to).contains(&version.batch_out))
         .filter(|version| !is_live(&version.row.key));
-    let upserts = upserts.map(|version| beside(&version.row, formula, "U"));
-    upserts.chain(deletes.map(|version| beside(&version.row, formula, "D"))).collect()
+    let upserts = upserts.map(|version| beside(&version.row, "U"));
+    upserts.chain(deletes.map(|version| beside(&version.row, "D"))).collect()
 }
 
 /// Versions that the range opened, and those that it closed.
-fn full(history: &TableHistory, from: i32, to: i32, formula: Formula) -> Vec<Row> {
+fn full(history: &TableHistory, from: i32, to: i32, beside: impl Fn(&Row, &str) -> Row) -> Vec<Row> {
     let versions = history.versions_at(to).into_iter();
     let is_of_range = |batch_in: i32, batch_out: i32| batch_in > from || (from..to).contains(&batch_out);
     let versions = versions.filter(|version| is_of_range(version.batch_in, version.batch_out));
     let staged = versions.map(|version| {
-        let mut row = beside(&version.row, formula, &version.batch_out.to_string());
+        let mut row = beside(&version.row, &version.batch_out.to_string());
         row.key.push(Some(version.batch_in.to_string()));
         row
     });
     staged.collect()
-}
-
-fn beside(row: &Row, formula: Formula, last: &str) -> Row {
-    let hashes = [formula.hash(row.key.iter().chain(&row.columns)), formula.hash(&row.key)];
-    let beside = hashes.into_iter().chain([last.to_owned()]).map(Some);
-    Row { key: row.key.clone(), columns: row.columns.iter().cloned().chain(beside).collect() }
 }

@@ -7,7 +7,6 @@ use milestream_oracle::{Cell, Row};
 use super::super::Failure;
 use super::super::asker::{Asker, quoted};
 use super::super::ledger::{Held, Ledger};
-use super::super::primary::physical;
 use super::super::secondary::{Follower, SecondaryState};
 use crate::forensic::Table;
 use crate::plan::Keeps;
@@ -53,7 +52,7 @@ impl SecondaryState {
                         }
                         Keeps::LiveOnly => found.get(&row.key).and_then(|found| found.batch.clone()),
                     };
-                    (row, self.columns_beside(row, batch))
+                    (row, self.columns_beside(table, row, batch))
                 });
                 wrong.push_str(&differences(name, expected, &found));
             }
@@ -74,8 +73,7 @@ impl SecondaryState {
         if asker.value(&format!("select to_regclass({})", quoted(&merge))).await?.is_none() {
             return Ok(BTreeMap::new());
         }
-        let mut names: Vec<_> =
-            table.key().iter().map(|(name, _)| format!("{}::text", physical(name))).collect();
+        let (mut names, _) = table.texts();
         let is_mirror = self.plan.holding == Keeps::Mirror;
         names.extend(is_mirror.then(|| "ds_surf_batch_in::text".to_owned()));
         let width = names.len();
@@ -92,12 +90,12 @@ impl SecondaryState {
     }
 
     /// What must stand beside a row; one of a mirror has its milestones at the ends of its key and its columns.
-    fn columns_beside(&self, row: &Row, batch: Cell) -> SystemColumns {
+    fn columns_beside(&self, table: &Table, row: &Row, batch: Cell) -> SystemColumns {
         let milestones = usize::from(self.plan.holding == Keeps::Mirror);
-        let key = &row.key[..row.key.len() - milestones];
-        let columns = &row.columns[..row.columns.len() - milestones];
-        let all_hash = Some(self.formula.hash(key.iter().chain(columns)));
-        SystemColumns { all_hash, key_hash: Some(self.formula.hash(key)), batch }
+        let key = row.key[..row.key.len() - milestones].to_vec();
+        let columns = row.columns[..row.columns.len() - milestones].to_vec();
+        let [all_hash, key_hash] = self.formula.hashes(table, &Row { key, columns });
+        SystemColumns { all_hash, key_hash, batch }
     }
 }
 
