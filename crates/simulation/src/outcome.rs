@@ -153,6 +153,8 @@ pub enum Sometimes {
     SeveralDatasets,
     /// Types of one name that are two were refused.
     RefusedOtherTypes,
+    /// A sync that would have deleted more than it may halted.
+    RefusedDeletes,
     /// A hand at a secondary's table was noticed.
     FoundAHand,
     /// An ingestion halted at a merge table that a hand had emptied.
@@ -163,7 +165,7 @@ pub enum Sometimes {
 
 impl Sometimes {
     /// All of them.
-    pub const ALL: [Sometimes; 13] = [
+    pub const ALL: [Sometimes; 14] = [
         Sometimes::ResumedASeed,
         Sometimes::ResumedAnIncrement,
         Sometimes::SweepFoundARow,
@@ -174,6 +176,7 @@ impl Sometimes {
         Sometimes::BatchBetweenChunks,
         Sometimes::SeveralDatasets,
         Sometimes::RefusedOtherTypes,
+        Sometimes::RefusedDeletes,
         Sometimes::FoundAHand,
         Sometimes::FoundAnEmptiedPrimary,
         Sometimes::IngestionWentOn,
@@ -192,6 +195,7 @@ impl Sometimes {
             Sometimes::BatchBetweenChunks => "batch between two chunks",
             Sometimes::SeveralDatasets => "several datasets in one stream",
             Sometimes::RefusedOtherTypes => "types that differ refused",
+            Sometimes::RefusedDeletes => "too many deletions refused",
             Sometimes::FoundAHand => "hand at a secondary noticed",
             Sometimes::FoundAnEmptiedPrimary => "emptied primary noticed",
             Sometimes::IngestionWentOn => "ingestion went on after a fault",

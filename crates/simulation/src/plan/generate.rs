@@ -7,6 +7,7 @@ use proptest::strategy::{NewTree, Strategy as Generator};
 use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
 
 use super::habits::Habit;
+use super::limits::Limits;
 use super::names::{COLUMNS, DATASETS, STORES};
 use super::premises::Premises;
 use super::values::{KEY_KINDS, KINDS, Kind};
@@ -275,6 +276,7 @@ impl Author<'_> {
             parallelism: self.weighted(&[(6, 1), (3, 2), (1, 3), (1, 4)]),
             verify: self.weighted(&[(5, Verify::Count), (2, Verify::Content), (3, Verify::Off)]),
             max_rows_per_sync: self.weighted(&[(6, 1_000_000), (1, 20), (1, 1)]),
+            limits: Limits::default(),
             premises: Premises::default(),
         }
     }

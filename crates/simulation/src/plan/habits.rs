@@ -7,9 +7,10 @@ use proptest::prelude::*;
 
 use super::generate::{Author, free_name};
 use super::hands::{Deed, Hand};
+use super::limits::Limits;
 use super::premises::{SETTINGS, Setting, TablesThere, TypesThere};
 use super::values::{KINDS_OF_PEOPLE, Kind};
-use super::{Act, Change, ColumnPlan, Cue, Formula, Plan, Strategy, Verify, What, Writer};
+use super::{Act, Change, ColumnPlan, Cue, DatasetPlan, Formula, Plan, Strategy, Verify, What, Writer};
 use crate::fault::{Fault, FaultKind, Phase, Side};
 use crate::forensic::Partitions;
 
@@ -32,11 +33,15 @@ pub enum Habit {
     Ingestions,
     /// Tables have their columns in any order, partitions, and columns that are gone.
     Shapes,
+    /// Values are beyond the sizes of buffers, and tables have thousands of rows.
+    Sizes,
+    /// Workers have bounds that may be met, or others than those by default.
+    Limits,
 }
 
 impl Habit {
     /// All of them.
-    pub const ALL: [Habit; 8] = [
+    pub const ALL: [Habit; 10] = [
         Habit::Settings,
         Habit::Types,
         Habit::Tables,
@@ -45,6 +50,8 @@ impl Habit {
         Habit::TwoServers,
         Habit::Ingestions,
         Habit::Shapes,
+        Habit::Sizes,
+        Habit::Limits,
     ];
 
     /// The name by which it is asked for.
@@ -58,6 +65,8 @@ impl Habit {
             Habit::TwoServers => "two-servers",
             Habit::Ingestions => "ingestions",
             Habit::Shapes => "shapes",
+            Habit::Sizes => "sizes",
+            Habit::Limits => "limits",
         }
     }
 
@@ -73,6 +82,8 @@ impl Habit {
             // Of those whose primaries the worker writes.
             Habit::Ingestions => 70,
             Habit::Shapes => 30,
+            Habit::Sizes => 12,
+            Habit::Limits => 15,
         }
     }
 }
@@ -94,6 +105,9 @@ const DEEDS: [(u32, Deed); 8] = [
     (3, Deed::KeepDeleted),
     (2, Deed::WatchWrites),
 ];
+
+/// The number of the first of those records that fill a table: beyond those that histories have.
+const FILLED_FROM: u16 = 5_000;
 
 /// Faults among which nobody could say whose work a difference is.
 const ALONE: [FaultKind; 4] =
@@ -133,6 +147,8 @@ impl Author<'_> {
                 Habit::TwoServers => self.add_standby(plan),
                 Habit::Ingestions => self.disturb_ingestions(plan),
                 Habit::Shapes => self.give_shapes(plan),
+                Habit::Sizes => self.give_sizes(plan),
+                Habit::Limits => self.give_limits(plan),
             }
         }
     }
@@ -276,6 +292,78 @@ impl Author<'_> {
             dataset.order = if is_ordered { order } else { Vec::new() };
             dataset.worn = is_worn;
             dataset.partitions = if may_part { partitions } else { Partitions::None };
+        }
+    }
+
+    /// Few values that are long, or a table that is; both would take their time.
+    fn give_sizes(&mut self, plan: &mut Plan) {
+        if self.chance(65) {
+            self.lengthen_values(plan);
+        } else {
+            self.fill_a_table(plan);
+        }
+    }
+
+    /// Keys whose hashes may collide are no keys for interchange.
+    fn give_limits(&mut self, plan: &mut Plan) {
+        let collides =
+            |dataset: &DatasetPlan| dataset.key.len() > 1 || dataset.key[0].kind.canonical().is_some();
+        let may_interchange = !plan.datasets.iter().any(collides);
+        for secondary in &mut plan.secondaries {
+            let deletes_percent = self.weighted(&[(2, 100), (2, 50), (2, 20), (1, 5), (1, 0)]);
+            let (is_throttled, interchange) = (self.chance(40), self.chance(40) && may_interchange);
+            secondary.limits = Limits { deletes_percent, is_throttled, interchange };
+            secondary.max_rows_per_sync =
+                if self.chance(30) { 1 + self.rng.random_range(0..60) } else { secondary.max_rows_per_sync };
+        }
+    }
+
+    /// Lengths at the edges of buffers and messages, and behind them.
+    fn lengthen_values(&mut self, plan: &mut Plan) {
+        let is_text = |column: &ColumnPlan| column.kind == Kind::Text;
+        if !plan.datasets.iter().any(|dataset| dataset.columns.iter().any(is_text)) {
+            self.add_column(plan, 0, Kind::Text);
+        }
+        let Plan { datasets, history, .. } = plan;
+        let mut long: Vec<(&mut Vec<usize>, usize)> = Vec::new();
+        for change in history.iter_mut().flat_map(|batch| &mut batch.changes) {
+            let Change::Put { dataset, columns, bytes, .. } = change else { continue };
+            let is_long = |at: &usize| {
+                is_text(&datasets[*dataset].columns[*at])
+                    && columns[*at].as_ref().is_some_and(|text| !text.is_empty())
+            };
+            if let Some(at) = (0..columns.len()).find(is_long) {
+                bytes.resize(columns.len(), 0);
+                long.push((bytes, at));
+            }
+        }
+        for _ in 0..1 + self.small(4) {
+            let around = self.weighted(&[(2, 8_192), (4, 65_536), (2, 131_072), (2, 1_048_576)]);
+            let (length, nth) = (around - 32 + self.below(64), self.below(long.len()));
+            if let Some((bytes, at)) = long.get_mut(nth) {
+                bytes[*at] = length;
+            }
+        }
+    }
+
+    /// Thousands of records, some of which go again, and chunks that are not as small as elsewhere.
+    fn fill_a_table(&mut self, plan: &mut Plan) {
+        let dataset = self.below(plan.datasets.len());
+        let count = u16::try_from(1_000 + self.below(3_000)).unwrap_or(1_000);
+        let Some((first, later)) = plan.history.split_first_mut() else { return };
+        first.changes.push(Change::Fill { dataset, first: FILLED_FROM, count });
+        if !later.is_empty() {
+            let batch = self.below(later.len());
+            let more = Change::Fill { dataset, first: FILLED_FROM + count, count: count / 8 };
+            let gone = (0..self.below(60)).map(|nth| {
+                let number = FILLED_FROM + u16::try_from(nth * 13).unwrap_or(0) % count;
+                Change::Remove { dataset, key: plan.datasets[dataset].key_of(number) }
+            });
+            later[batch].changes.extend([more].into_iter().chain(gone));
+        }
+        for secondary in &mut plan.secondaries {
+            secondary.chunk_rows = self.pick(&[100, 400, 1_000]);
+            secondary.chunks_together = self.chance(60);
         }
     }
 

@@ -60,7 +60,7 @@ impl Author<'_> {
         let (variants, rare) = ([0, 1, 2].map(|_| self.below(3)), self.chance(60));
         let put = |key: Vec<Cell>, columns: Vec<Cell>| {
             let spelling = if spelled && rare { spelling(plan, &key, &variants) } else { Vec::new() };
-            Change::Put { dataset, key, columns, spelling }
+            Change::Put { dataset, key, columns, spelling, bytes: Vec::new() }
         };
         if live.is_empty() || is_first || self.chance(30) {
             let key = self.key(plan, pool);
@@ -174,6 +174,7 @@ fn take_in(live: &mut Vec<(Vec<Cell>, Vec<Cell>)>, change: &Change) {
             None => live.push((key.clone(), columns.clone())),
         },
         Change::Remove { key, .. } => live.retain(|(known, _)| known != key),
+        Change::Fill { .. } => {}
     }
 }
 

@@ -5,6 +5,7 @@ pub mod generate;
 pub mod habits;
 pub mod hands;
 mod history;
+pub mod limits;
 mod names;
 pub mod premises;
 mod schedule;
@@ -21,6 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use acts::ActSide;
 pub use acts::{Act, Cue, Unfinished, What};
+use limits::Limits;
 use premises::Premises;
 pub use shrink::PlanTree;
 use values::Kind;
@@ -78,6 +80,23 @@ pub struct DatasetPlan {
     /// Whether the primary's table had another column before, where the simulation writes it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub worn: bool,
+}
+
+impl DatasetPlan {
+    /// The key of the record of a number.
+    pub(crate) fn key_of(&self, number: u16) -> Vec<Cell> {
+        self.key.iter().map(|column| Some(column.kind.key(number))).collect()
+    }
+
+    /// All other values of the record of a number.
+    pub(crate) fn columns_of(&self, number: u16) -> Vec<Cell> {
+        let cell = |(at, column): (usize, &ColumnPlan)| {
+            let (values, nth) = (column.kind.values(), usize::from(number) + at);
+            // One in so many is NULL, in no step with the values.
+            (nth % 11 > 0).then(|| values[nth % values.len()].to_owned())
+        };
+        self.columns.iter().enumerate().map(cell).collect()
+    }
 }
 
 /// A column.
@@ -188,6 +207,9 @@ pub struct SecondaryPlan {
     pub verify: Verify,
     /// Recorded rows an increment may span.
     pub max_rows_per_sync: u64,
+    /// What else bounds its worker.
+    #[serde(default, skip_serializing_if = "Limits::are_default")]
+    pub limits: Limits,
     /// How people left its database for the worker.
     #[serde(default, skip_serializing_if = "Premises::are_plain")]
     pub premises: Premises,
@@ -265,6 +287,18 @@ pub enum Change {
         /// The key as it is written, where equal values have several texts; as it is known unless given.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         spelling: Vec<Cell>,
+        /// For each of the other columns, how many bytes its text is repeated to; as it is where that is 0, or not given.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        bytes: Vec<usize>,
+    },
+    /// Many records are there afterwards, each with the key and the values of its number.
+    Fill {
+        /// Index of the dataset.
+        dataset: usize,
+        /// The number of the first record.
+        first: u16,
+        /// Records.
+        count: u16,
     },
     /// The record is not there afterwards.
     Remove {
@@ -279,7 +313,17 @@ impl Change {
     /// Index of the dataset it is about.
     pub fn dataset(&self) -> usize {
         match self {
-            Change::Put { dataset, .. } | Change::Remove { dataset, .. } => *dataset,
+            Change::Put { dataset, .. } | Change::Remove { dataset, .. } | Change::Fill { dataset, .. } => {
+                *dataset
+            }
+        }
+    }
+
+    fn dataset_mut(&mut self) -> &mut usize {
+        match self {
+            Change::Put { dataset, .. } | Change::Remove { dataset, .. } | Change::Fill { dataset, .. } => {
+                dataset
+            }
         }
     }
 }
@@ -362,6 +406,7 @@ impl Plan {
                     && (spelling.is_empty() || spelling.len() == key.len())
             }
             Change::Remove { key, .. } => key.len() == dataset.key.len(),
+            Change::Fill { .. } => true,
         };
         if fits {
             return Ok(());

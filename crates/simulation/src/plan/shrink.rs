@@ -2,6 +2,7 @@
 
 use proptest::strategy::ValueTree;
 
+use super::limits::Limits;
 use super::premises::TypesThere;
 use super::{Act, ActSide, Change, Plan, Verify, What};
 
@@ -168,6 +169,7 @@ impl Edit {
                 let secondary = &mut plan.secondaries[at];
                 (secondary.parallelism, secondary.verify) = (1, Verify::Count);
                 secondary.chunks_together = false;
+                secondary.limits = Limits::default();
                 secondary.max_rows_per_sync = 1_000_000;
                 secondary.chunk_rows = secondary.chunk_rows.max(1000);
             }
@@ -181,8 +183,13 @@ impl Edit {
             }
             Edit::PlainValues { batch } => {
                 for change in &mut plan.history[batch].changes {
-                    if let Change::Put { columns, .. } = change {
-                        columns.fill(None);
+                    match change {
+                        Change::Put { columns, bytes, .. } => {
+                            columns.fill(None);
+                            bytes.clear();
+                        }
+                        Change::Fill { count, .. } => *count /= 2,
+                        Change::Remove { .. } => {}
                     }
                 }
             }
@@ -222,10 +229,8 @@ fn drop_dataset(plan: &mut Plan, at: usize) {
     for batch in &mut plan.history {
         batch.changes.retain(|change| change.dataset() != at);
         for change in &mut batch.changes {
-            let (Change::Put { dataset, .. } | Change::Remove { dataset, .. }) = change;
-            if *dataset > at {
-                *dataset -= 1;
-            }
+            let dataset = change.dataset_mut();
+            *dataset -= usize::from(*dataset > at);
         }
     }
 }
@@ -234,10 +239,13 @@ fn drop_column(plan: &mut Plan, dataset: usize, column: usize) {
     plan.datasets[dataset].columns.remove(column);
     plan.datasets[dataset].order.clear();
     for change in plan.history.iter_mut().flat_map(|batch| &mut batch.changes) {
-        if let Change::Put { dataset: of, columns, .. } = change
+        if let Change::Put { dataset: of, columns, bytes, .. } = change
             && *of == dataset
         {
             columns.remove(column);
+            if column < bytes.len() {
+                bytes.remove(column);
+            }
         }
     }
 }
@@ -246,9 +254,15 @@ fn drop_column(plan: &mut Plan, dataset: usize, column: usize) {
 fn drop_key_column(plan: &mut Plan, dataset: usize, column: usize) {
     plan.datasets[dataset].key.remove(column);
     for change in plan.history.iter_mut().flat_map(|batch| &mut batch.changes) {
-        let (Change::Put { dataset: of, key, .. } | Change::Remove { dataset: of, key }) = change;
-        if *of == dataset {
-            key.remove(column);
+        match change {
+            Change::Put { dataset: of, key, spelling, .. } if *of == dataset => {
+                key.remove(column);
+                if column < spelling.len() {
+                    spelling.remove(column);
+                }
+            }
+            Change::Remove { dataset: of, key } if *of == dataset => drop(key.remove(column)),
+            _ => {}
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The tour: one plan for each cell of the coverage matrix, made so that the fault is felt where it can be.
 
+use super::limits::Limits;
 use super::premises::Premises;
 use super::schedule::settled_side;
 use super::values::Kind;
@@ -128,6 +129,7 @@ fn secondary(kind: FaultKind) -> SecondaryPlan {
         parallelism: 1,
         verify: Verify::Content,
         max_rows_per_sync: 1_000_000,
+        limits: Limits::default(),
         premises: Premises::default(),
     }
 }
@@ -157,6 +159,7 @@ fn history(kind: FaultKind) -> Vec<BatchPlan> {
         key: vec![text(id.to_string())],
         columns: vec![text(name), if id.is_multiple_of(3) { None } else { text("n".repeat(width)) }],
         spelling: Vec::new(),
+        bytes: Vec::new(),
     };
     let remove = |id: u16| Change::Remove { dataset: 0, key: vec![text(id.to_string())] };
     let first = (0..RECORDS).map(|id| put(id, format!("first {id}"))).collect();

@@ -61,6 +61,22 @@ pub enum Kind {
     Address,
     /// A range of people's own.
     Span,
+    /// `inet`
+    Inet,
+    /// `tsvector`
+    Words,
+    /// `regtype`, whose binary form is an OID of one server.
+    Type,
+    /// `"char"`, one byte.
+    Byte,
+    /// `real`
+    Real,
+    /// `int4multirange`
+    Ranges,
+    /// `point`, which has no equality of its own.
+    Point,
+    /// `oid[]`
+    Oids,
 }
 
 /// Kinds that a key may have.
@@ -102,7 +118,7 @@ pub const KINDS: [Kind; 17] = [
 ];
 
 /// Kinds that a column is given where people bring types along.
-pub(super) const KINDS_OF_PEOPLE: [Kind; 10] = [
+pub(super) const KINDS_OF_PEOPLE: [Kind; 18] = [
     Kind::Texts,
     Kind::Xml,
     Kind::Chars,
@@ -113,6 +129,14 @@ pub(super) const KINDS_OF_PEOPLE: [Kind; 10] = [
     Kind::Price,
     Kind::Address,
     Kind::Span,
+    Kind::Inet,
+    Kind::Words,
+    Kind::Type,
+    Kind::Byte,
+    Kind::Real,
+    Kind::Ranges,
+    Kind::Point,
+    Kind::Oids,
 ];
 
 /// Texts that begin many a mistake: in escapes, in separators, in hashes of unseparated text, in collations.
@@ -150,6 +174,14 @@ impl Kind {
             Kind::Price => "\"Price\"",
             Kind::Address => "\"Address\"",
             Kind::Span => "\"Span\"",
+            Kind::Inet => "inet",
+            Kind::Words => "tsvector",
+            Kind::Type => "regtype",
+            Kind::Byte => "\"char\"",
+            Kind::Real => "real",
+            Kind::Ranges => "int4multirange",
+            Kind::Point => "point",
+            Kind::Oids => "oid[]",
         }
     }
 
@@ -177,6 +209,8 @@ impl Kind {
             }
             Kind::Texts | Kind::Xml | Kind::Chars | Kind::TimeTz | Kind::Bits => return None,
             Kind::Mood | Kind::Moods | Kind::Price | Kind::Address | Kind::Span => return None,
+            Kind::Inet | Kind::Words | Kind::Type | Kind::Byte | Kind::Real => return None,
+            Kind::Ranges | Kind::Point | Kind::Oids => return None,
         })
     }
 
@@ -212,6 +246,14 @@ impl Kind {
             Kind::Price => &["1.2345", "0.0000", "-0.0001", "99999999.9999"],
             Kind::Address => &["(a,1,1.2345)", "(\"\",,)", "(,,)", "(\"b, c\",a,0.0000)"],
             Kind::Span => &["empty", "[1.10,2.50)", "(,5)", "[1,1]"],
+            Kind::Inet => &["10.0.0.1/32", "10.0.0.0/8", "::1/128", "fe80::/10"],
+            Kind::Words => &["", "'a' 'b'", "'cat':3A,7 'dog':1B"],
+            Kind::Type => &["integer", "text", "timestamp without time zone", "-"],
+            Kind::Byte => &["a", "", "\\"],
+            Kind::Real => &["0", "-0", "1.1", "NaN", "-Infinity", "1e+30"],
+            Kind::Ranges => &["{}", "{[1,3),[5,8)}", "{(,0)}"],
+            Kind::Point => &["(0,0)", "(1.5,-2.25)", "(NaN,Infinity)"],
+            Kind::Oids => &["{}", "{1,4294967295}", "{NULL}"],
         }
     }
 

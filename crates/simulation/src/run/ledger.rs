@@ -20,6 +20,8 @@ pub(crate) struct Ledger {
     pub(crate) done: BTreeSet<(i32, i32)>,
     /// Whether a trigger or a rule that changes what is written stands at one of its tables.
     pub(super) is_meddled_with: bool,
+    /// Whether a person allowed the next run whatever it deletes.
+    pub(super) may_delete: bool,
     /// Whether the stream was reset on purpose since its last commit.
     pub(crate) was_reset: bool,
     /// Digests of all tables that a reader may have seen, by watermark.

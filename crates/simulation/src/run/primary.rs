@@ -261,9 +261,8 @@ impl StreamState {
             let Some(at) = self.indices.iter().position(|index| *index == change.dataset()) else { continue };
             let name = self.tables[at].name();
             let rows = live.entry(name.to_owned()).or_default();
-            operations.extend(
-                operation(&self.datasets[at], rows, change).map(|operation| (name.to_owned(), operation)),
-            );
+            let done = operations_of(&self.datasets[at], rows, change).into_iter();
+            operations.extend(done.map(|operation| (name.to_owned(), operation)));
         }
         operations
     }
@@ -286,19 +285,36 @@ impl StreamState {
 }
 
 /// What a change amounts to, given what is there; nothing where there is nothing to remove.
-fn operation(table: &DatasetPlan, live: &mut Live, change: &Change) -> Option<Operation> {
-    match change {
-        Change::Put { key, columns, spelling, .. } => {
-            let mut columns = columns.clone();
-            columns.extend(spelled_of(table, key, spelling));
-            let row = Row { key: key.clone(), columns: columns.clone() };
-            match live.insert(key.clone(), columns) {
-                Some(_) => Some(Operation::Update(row)),
-                None => Some(Operation::Insert(row)),
-            }
+fn operations_of(table: &DatasetPlan, live: &mut Live, change: &Change) -> Vec<Operation> {
+    let mut put = |key: Vec<Cell>, mut columns: Vec<Cell>, spelling: &[Cell]| {
+        columns.extend(spelled_of(table, &key, spelling));
+        let row = Row { key: key.clone(), columns: columns.clone() };
+        match live.insert(key, columns) {
+            Some(_) => Operation::Update(row),
+            None => Operation::Insert(row),
         }
-        Change::Remove { key, .. } => live.remove(key).map(|_| Operation::Delete(key.clone())),
+    };
+    match change {
+        Change::Put { key, columns, spelling, bytes, .. } => {
+            let sizes = bytes.iter().copied().chain(std::iter::repeat(0));
+            let columns = columns.iter().zip(sizes).map(|(cell, bytes)| repeated(cell, bytes));
+            vec![put(key.clone(), columns.collect(), spelling)]
+        }
+        Change::Fill { first, count, .. } => {
+            let record = |number: u16| put(table.key_of(number), table.columns_of(number), &[]);
+            (*first..first.saturating_add(*count)).map(record).collect()
+        }
+        Change::Remove { key, .. } => {
+            live.remove(key).map(|_| Operation::Delete(key.clone())).into_iter().collect()
+        }
     }
+}
+
+/// A text repeated up to so many bytes; as it is where it has them, or is empty.
+fn repeated(cell: &Cell, bytes: usize) -> Cell {
+    let text = cell.as_ref()?;
+    let times = if text.is_empty() { 1 } else { (bytes / text.len()).max(1) };
+    Some(text.repeat(times))
 }
 
 /// The texts of those parts of a key that can be written in several ways.

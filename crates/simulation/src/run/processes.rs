@@ -27,8 +27,7 @@ pub struct WorkerBinary {
 }
 
 /// Bounds as short as those of workers in this process, in `milestream.toml`.
-const SETTINGS: &str =
-    "lease = \"3s\"\nconnect_timeout = \"1500ms\"\nretry_pause_min = \"10ms\"\nmax_delete_fraction = 1.0\n";
+const SETTINGS: &str = "lease = \"3s\"\nconnect_timeout = \"1500ms\"\nretry_pause_min = \"10ms\"\n";
 
 /// Runs one sync of each stream of a secondary as a process that is killed at the cue.
 pub(crate) async fn killed(world: &World, index: usize, cue: &Cue) -> Result<(), Failure> {
@@ -168,11 +167,13 @@ fn configured(primary: &PrimaryState, secondary: &SecondaryState) -> Configured 
         staging_batches_to_keep: STAGING_KEPT,
         settings: format!(
             "{SETTINGS}seed_chunk_rows = {}\nseed_chunk_time = \"{}ms\"\nparallelism = {}\nseed_strategy = \"{seeds}\"\n\
-             increment_strategy = \"{increments}\"\nverify_seed = \"{verify}\"\nmax_rows_per_sync = {}\n",
+             increment_strategy = \"{increments}\"\nverify_seed = \"{verify}\"\nmax_rows_per_sync = {}\nmax_delete_fraction = {:.2}\ninterchange = {}\n",
             plan.chunk_rows,
             plan.chunk_time().as_millis(),
             plan.parallelism,
-            plan.max_rows_per_sync
+            plan.max_rows_per_sync,
+            plan.limits.delete_fraction(),
+            plan.limits.interchange
         ),
     }
 }

@@ -92,8 +92,13 @@ pub(crate) fn types_ddl(kinds: &BTreeSet<Kind>, there: TypesThere) -> String {
 fn table_ddl(table: &Table, merge: &str, holding: Keeps, premises: &Premises, there: TablesThere) -> String {
     let elsewhere =
         if premises.types == TypesThere::Elsewhere { format!("{ELSEWHERE}.") } else { String::new() };
-    let typed =
-        |kind: &str| if kind.starts_with('"') { format!("{elsewhere}{kind}") } else { kind.to_owned() };
+    let typed = |kind: &str| {
+        if kind.starts_with('"') && kind != Kind::Byte.sql() {
+            format!("{elsewhere}{kind}")
+        } else {
+            kind.to_owned()
+        }
+    };
     let columns = table.key().iter().chain(table.columns());
     let mut columns: Vec<_> =
         columns.map(|(name, kind)| format!("{} {}", physical(name), typed(kind))).collect();

@@ -318,7 +318,7 @@ fn follower(
         secondary: place.endpoint("secondary"),
         staging_batches_to_keep: Some(STAGING_KEPT),
         platforms: BTreeSet::new(),
-        tuning: Tuning {
+        tuning: plan.limits.on(Tuning {
             parallelism: plan.parallelism,
             seed_chunk_rows: plan.chunk_rows,
             seed_chunk_time: plan.chunk_time(),
@@ -339,7 +339,7 @@ fn follower(
             // A standby that stands still is waited for in vain.
             retry_tries: if primary.plan.has_standby { 8 } else { tuning().retry_tries },
             ..tuning()
-        },
+        }),
     };
     Follower {
         key: stream.key.clone(),

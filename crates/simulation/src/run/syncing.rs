@@ -153,7 +153,11 @@ impl World {
         conductor: &Arc<Conductor>,
         bounds: impl FnOnce(&mut Tuning),
     ) -> Result<Outcome, Error> {
-        let job = Arc::new(follower.job(bounds));
+        let fraction = secondary.delete_fraction(&*follower.ledger.lock().await);
+        let job = Arc::new(follower.job(|tuning| {
+            tuning.max_delete_fraction = fraction;
+            bounds(tuning);
+        }));
         let observer: Arc<dyn Observer> = Arc::new(Conducting(Arc::clone(conductor)));
         // On a task of its own, so that a panic is an end like others.
         let run = tokio::spawn(sync::run(job, until, observer, CancellationToken::new()));
@@ -176,7 +180,10 @@ impl World {
         had_faults: bool,
     ) -> Result<End, Failure> {
         let error = match ended {
-            Ok(outcome) => return Ok(End::Done(outcome)),
+            Ok(outcome) => {
+                follower.ledger.lock().await.may_delete = false;
+                return Ok(End::Done(outcome));
+            }
             Err(error) => error,
         };
         if self.recorder.is_violated() {
@@ -223,6 +230,11 @@ impl World {
                 if secondary.is_meddled_with(follower).await =>
             {
                 self.clear_up(secondary, follower).await?;
+            }
+            Error::TooManyDeletes { .. } if secondary.may_refuse_deletes(follower).await => {
+                self.recorder.saw(Sometimes::RefusedDeletes);
+                follower.ledger.lock().await.may_delete = true;
+                self.operated(secondary, "the deletions were meant: the next sync may delete all");
             }
             Error::SchemaChanged { .. }
                 if follower.has_late_column() || secondary.may_refuse_types(follower) =>

@@ -152,7 +152,8 @@ impl Watcher {
             .unwrap_or_else(|poisoned| poisoned.into_inner())
             .insert(stream.to_owned(), generation);
         let primary = self.primary.lock().await;
-        let mut ledger = self.secondary.follower(stream).ledger.lock().await;
+        let follower = self.secondary.follower(stream);
+        let mut ledger = follower.ledger.lock().await;
         let at = format!("{} of {stream:?}", self.secondary.plan.name);
         let resumed = match &ledger.capture {
             Some(capture) if capture.generation == generation => {
@@ -170,7 +171,8 @@ impl Watcher {
             Some(capture)
                 if capture.disturbances == primary.disturbances()
                     && !ledger.is_by_hand()
-                    && !ledger.is_meddled_with =>
+                    && !ledger.is_meddled_with
+                    && self.secondary.too_many_deletes(follower, &ledger, capture).is_none() =>
             {
                 let what = format!(
                     "{at}: the sync from {:?} to {} was given up for one from {from:?} to {to} without need",

@@ -2,6 +2,7 @@
 
 mod books;
 mod leftovers;
+mod limits;
 mod staged;
 mod structure;
 mod system_columns;
@@ -83,6 +84,10 @@ impl SecondaryState {
             written: Written::new(),
             by_hand,
         };
+        if let Some(deleted) = self.too_many_deletes(follower, &ledger, &capture) {
+            let what = format!("{at} as of batch {watermark} {deleted}, more than max_delete_fraction");
+            recorder.violated(Property::Definite, what);
+        }
         let wrong = self.wrong_in_late_column(follower, &mut asker).await?;
         if wrong > 0 {
             let what = format!(
