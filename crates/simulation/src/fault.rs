@@ -336,12 +336,16 @@ pub struct Fault {
     /// Whether a worker that was overtaken goes on while the other is at work, and not only when it is done.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub halfway: bool,
+    /// Whether a worker that takes over cannot end the sessions of the one it overtakes, so that the fence alone keeps
+    /// that one from writing.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unended: bool,
 }
 
 impl Fault {
     /// A fault of the secondary.
     pub fn of(kind: FaultKind) -> Fault {
-        Fault { kind, side: Side::Secondary, bytes: 0, halfway: false }
+        Fault { kind, side: Side::Secondary, bytes: 0, halfway: false, unended: false }
     }
 
     fn secondary() -> Side {
@@ -390,6 +394,9 @@ impl fmt::Display for Fault {
         }
         if self.halfway {
             write!(f, " halfway")?;
+        }
+        if self.unended {
+            write!(f, " without end of its sessions")?;
         }
         Ok(())
     }

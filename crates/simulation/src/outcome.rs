@@ -153,6 +153,8 @@ pub enum Sometimes {
     SeveralDatasets,
     /// Types of one name that are two were refused.
     RefusedOtherTypes,
+    /// A helper copied a chunk.
+    Helped,
     /// A sync that would have deleted more than it may halted.
     RefusedDeletes,
     /// A hand at a secondary's table was noticed.
@@ -165,7 +167,7 @@ pub enum Sometimes {
 
 impl Sometimes {
     /// All of them.
-    pub const ALL: [Sometimes; 14] = [
+    pub const ALL: [Sometimes; 15] = [
         Sometimes::ResumedASeed,
         Sometimes::ResumedAnIncrement,
         Sometimes::SweepFoundARow,
@@ -176,6 +178,7 @@ impl Sometimes {
         Sometimes::BatchBetweenChunks,
         Sometimes::SeveralDatasets,
         Sometimes::RefusedOtherTypes,
+        Sometimes::Helped,
         Sometimes::RefusedDeletes,
         Sometimes::FoundAHand,
         Sometimes::FoundAnEmptiedPrimary,
@@ -195,6 +198,7 @@ impl Sometimes {
             Sometimes::BatchBetweenChunks => "batch between two chunks",
             Sometimes::SeveralDatasets => "several datasets in one stream",
             Sometimes::RefusedOtherTypes => "types that differ refused",
+            Sometimes::Helped => "helper copied a chunk",
             Sometimes::RefusedDeletes => "too many deletions refused",
             Sometimes::FoundAHand => "hand at a secondary noticed",
             Sometimes::FoundAnEmptiedPrimary => "emptied primary noticed",

@@ -151,4 +151,9 @@ pub enum What {
     Fault(Fault),
     /// A hand is at a table of the secondary that syncs.
     Hand(Hand),
+    /// A helper joins the sync.
+    Helper {
+        /// Whether it stands still in the middle of its first chunk.
+        freezes: bool,
+    },
 }

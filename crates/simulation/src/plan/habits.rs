@@ -37,11 +37,13 @@ pub enum Habit {
     Sizes,
     /// Workers have bounds that may be met, or others than those by default.
     Limits,
+    /// Helpers join syncs.
+    Helpers,
 }
 
 impl Habit {
     /// All of them.
-    pub const ALL: [Habit; 10] = [
+    pub const ALL: [Habit; 11] = [
         Habit::Settings,
         Habit::Types,
         Habit::Tables,
@@ -52,6 +54,7 @@ impl Habit {
         Habit::Shapes,
         Habit::Sizes,
         Habit::Limits,
+        Habit::Helpers,
     ];
 
     /// The name by which it is asked for.
@@ -67,6 +70,7 @@ impl Habit {
             Habit::Shapes => "shapes",
             Habit::Sizes => "sizes",
             Habit::Limits => "limits",
+            Habit::Helpers => "helpers",
         }
     }
 
@@ -84,6 +88,7 @@ impl Habit {
             Habit::Shapes => 30,
             Habit::Sizes => 12,
             Habit::Limits => 15,
+            Habit::Helpers => 8,
         }
     }
 }
@@ -95,7 +100,7 @@ impl fmt::Display for Habit {
 }
 
 /// What hands do, with the weights of it.
-const DEEDS: [(u32, Deed); 8] = [
+const DEEDS: [(u32, Deed); 9] = [
     (4, Deed::DeleteRows),
     (3, Deed::ChangeRows),
     (1, Deed::Truncate),
@@ -104,6 +109,7 @@ const DEEDS: [(u32, Deed); 8] = [
     (3, Deed::AlterWrites),
     (3, Deed::KeepDeleted),
     (2, Deed::WatchWrites),
+    (5, Deed::AddBelongings),
 ];
 
 /// The number of the first of those records that fill a table: beyond those that histories have.
@@ -149,6 +155,7 @@ impl Author<'_> {
                 Habit::Shapes => self.give_shapes(plan),
                 Habit::Sizes => self.give_sizes(plan),
                 Habit::Limits => self.give_limits(plan),
+                Habit::Helpers => self.send_helpers(plan),
             }
         }
     }
@@ -315,6 +322,38 @@ impl Author<'_> {
             secondary.limits = Limits { deletes_percent, is_throttled, interchange };
             secondary.max_rows_per_sync =
                 if self.chance(30) { 1 + self.rng.random_range(0..60) } else { secondary.max_rows_per_sync };
+        }
+    }
+
+    /// A sync with chunks enough for a helper, now and then with a batch between them.
+    fn send_helpers(&mut self, plan: &mut Plan) {
+        let secondary = self.below(plan.secondaries.len());
+        let target = &mut plan.secondaries[secondary];
+        target.chunk_rows = target.chunk_rows.min(5);
+        target.increments = Strategy::Blocks;
+        plan.datasets.iter_mut().for_each(|dataset| dataset.sparse = true);
+        let commit = Act::Commit { primary: plan.secondaries[secondary].primary };
+        for _ in 0..1 + self.small(3) {
+            let helper = |freezes| What::Helper { freezes };
+            let at = self.pick(&[Phase::ChunkOpen, Phase::MidChunk, Phase::BetweenChunks]);
+            let mut cues = vec![Cue { at, nth: 1, what: helper(self.chance(40)) }];
+            if self.chance(40) {
+                cues.push(Cue { at: Phase::BetweenChunks, nth: self.pick(&[1, 2, 3]), what: What::Commit });
+            }
+            if self.options.faults && self.chance(40) {
+                let kind = self.pick(&[
+                    FaultKind::WorkerAborted,
+                    FaultKind::BackendTerminated,
+                    FaultKind::CommitAnswerLost,
+                    FaultKind::Takeover,
+                ]);
+                let nth = self.pick(&[1, 1, 2, 3, 4]);
+                let fault = Fault { unended: self.chance(50), ..Fault::of(kind) };
+                cues.push(Cue { at: Phase::BetweenChunks, nth, what: What::Fault(fault) });
+            }
+            let acts = [commit.clone(), commit.clone(), Act::Sync { secondary, until_caught_up: true, cues }];
+            let at = self.below(plan.schedule.len() / 2 + 1);
+            plan.schedule.splice(at..at, acts);
         }
     }
 

@@ -34,6 +34,8 @@ pub enum Deed {
     KeepDeleted,
     /// Row triggers that change nothing: they must not be noticed.
     WatchWrites,
+    /// A view, an index, a right and a comment of people's own: they must stay.
+    AddBelongings,
 }
 
 impl Deed {
@@ -53,6 +55,7 @@ impl Deed {
             Deed::AlterWrites => "adds a trigger that alters writes",
             Deed::KeepDeleted => "adds a rule by which rows are not deleted",
             Deed::WatchWrites => "adds triggers that change nothing",
+            Deed::AddBelongings => "adds a view, an index and a right",
         }
     }
 }

@@ -350,7 +350,7 @@ impl Plan {
     pub fn faults(&self) -> impl Iterator<Item = &Fault> {
         self.cues().filter_map(|cue| match &cue.what {
             What::Fault(fault) => Some(fault),
-            What::Commit | What::Hand(_) => None,
+            What::Commit | What::Hand(_) | What::Helper { .. } => None,
         })
     }
 

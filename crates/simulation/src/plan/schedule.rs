@@ -177,6 +177,7 @@ impl Author<'_> {
             fault.bytes = self.rng.random_range(1..1200);
         }
         fault.halfway = fault.kind == FaultKind::Takeover && self.chance(40);
+        fault.unended = fault.kind == FaultKind::Takeover && self.chance(40);
         let at = self.weighted(&[
             (1, Phase::ChunkOpen),
             (2, Phase::MidChunk),
@@ -249,7 +250,8 @@ impl Author<'_> {
             _ => 0,
         };
         let halfway = kind == FaultKind::Takeover && self.chance(40);
-        let fault = Fault { kind, side: settled_side(kind).unwrap_or(side), bytes, halfway };
+        let unended = kind == FaultKind::Takeover && self.chance(40);
+        let fault = Fault { kind, side: settled_side(kind).unwrap_or(side), bytes, halfway, unended };
         // A primary that the worker writes could not be written any more.
         let locks_out = matches!(kind, FaultKind::PermissionRevoked | FaultKind::TooManyConnections);
         (is_direct || !locks_out || fault.side == Side::Secondary).then_some(fault)

@@ -16,7 +16,7 @@ const RECORDS: u16 = 30;
 /// The plan of a cell.
 pub fn cell(kind: FaultKind, phase: Phase) -> Plan {
     let side = settled_side(kind).unwrap_or(usual_side(kind, phase));
-    let fault = Fault { kind, side, bytes: bytes(kind, phase), halfway: false };
+    let fault = Fault { kind, side, bytes: bytes(kind, phase), halfway: false, unended: false };
     let cue = Cue { at: phase, nth: occurrence(kind, phase), what: What::Fault(fault) };
     Plan {
         seed: 0,

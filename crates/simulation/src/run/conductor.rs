@@ -8,6 +8,7 @@ use milestream_worker::observer::{Answer, Event as Step, Notice, NoticeKind, Obs
 use tokio::task::JoinHandle;
 
 use super::Failure;
+use super::helpers;
 use super::inject::{Injection, Injector, Lift};
 use super::watcher::Watcher;
 use crate::fault::{Fault, FaultKind, Phase};
@@ -96,7 +97,7 @@ impl Conductor {
             let is_free_for = match cue.what {
                 What::Commit => is_primary_free,
                 What::Fault(_) => is_free,
-                What::Hand(_) => true,
+                What::Hand(_) | What::Helper { .. } => true,
             };
             let is_due = cue.at == phase && cue.nth <= begun && is_free_for && is_meant(cue.what);
             if is_due {
@@ -129,6 +130,10 @@ impl Conductor {
                 match what {
                     What::Commit => conductor.commit(phase).await,
                     What::Hand(hand) => conductor.meddle(hand).await,
+                    What::Helper { freezes } => {
+                        helpers::join(&step, &conductor.watcher, freezes);
+                        Ok(Verdict::GoOn)
+                    }
                     What::Fault(fault) => {
                         let injected = conductor.inject(fault, phase, &step).await;
                         conductor.is_injecting.store(false, Ordering::SeqCst);

@@ -95,8 +95,14 @@ impl SecondaryState {
         if asker.execute(&statements).await.is_err() {
             return Ok(false);
         }
-        if hand.does != Deed::WatchWrites {
-            follower.ledger.lock().await.is_meddled_with = true;
+        let mut ledger = follower.ledger.lock().await;
+        match hand.does {
+            Deed::WatchWrites => {}
+            Deed::AddBelongings => {
+                let structure = self.structure(follower, table, asker).await?;
+                ledger.structures.insert(table.name().to_owned(), structure);
+            }
+            _ => ledger.is_meddled_with = true,
         }
         Ok(true)
     }
@@ -213,7 +219,11 @@ fn deed(hand: Hand, table: &Table, merge: &str) -> Option<String> {
             "begin; create table remade (like {merge} including all); drop table {merge}; \
              alter table remade rename to {merge}; alter table {merge} owner to {MOVER}; commit"
         ),
-        Deed::SwallowWrites | Deed::AlterWrites | Deed::KeepDeleted | Deed::WatchWrites => return None,
+        Deed::SwallowWrites
+        | Deed::AlterWrites
+        | Deed::KeepDeleted
+        | Deed::WatchWrites
+        | Deed::AddBelongings => return None,
     })
 }
 
@@ -246,6 +256,15 @@ fn meddling(hand: Hand, table: &Table, merge: &str) -> Option<String> {
         Deed::WatchWrites => {
             trigger("watching", "after insert or update or delete", "return null;")
                 + &trigger("passing", "before insert or update", "return new;")
+        }
+        Deed::AddBelongings => {
+            let (of, first) = (format!("{}_{}", hand.dataset, hand.third), physical(&table.key().first()?.0));
+            format!(
+                "create or replace view seen_{of} as select {first} from {merge}; \
+                 create index if not exists own_{of} on {merge} ({first}); \
+                 grant select ({first}) on {merge} to public; alter table {merge} alter {first} set statistics 200; \
+                 comment on table {merge} is 'ours'"
+            )
         }
         Deed::DeleteRows | Deed::ChangeRows | Deed::Truncate | Deed::Recreate => return None,
     })

@@ -192,7 +192,7 @@ impl Injector {
                 lasting(Lift::Grant(Arc::clone(place)))
             }
             FaultKind::SecondWorker => rivals::second_worker(step, watcher).await?,
-            FaultKind::Takeover => rivals::takeover(step, watcher, fault.halfway).await?,
+            FaultKind::Takeover => rivals::takeover(step, watcher, fault).await?,
             FaultKind::VacuumFull
             | FaultKind::RewritingAlter
             | FaultKind::UpdateInPlace

@@ -4,6 +4,7 @@ mod asker;
 mod conductor;
 mod disk;
 mod hands;
+mod helpers;
 mod hold;
 mod ingesting;
 mod inject;

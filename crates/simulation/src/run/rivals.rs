@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::Failure;
 use super::inject::Injection;
 use super::watcher::{Watcher, Watching};
+use crate::fault::Fault;
 use crate::outcome::{Property, Sometimes};
 
 /// How long a lease may take to run out; longer than any that the simulation gives.
@@ -39,16 +40,17 @@ pub(super) async fn second_worker(step: &Step, watcher: &Watcher) -> Result<Opti
 }
 
 /// The worker is paused at this step for longer than its lease; another takes over and brings everything to its end;
-/// then the first goes on. `halfway` it goes on as soon as the other has copied something.
+/// then the first goes on; `halfway` as soon as the other has copied something.
 pub(super) async fn takeover(
     step: &Step,
     watcher: &Watcher,
-    halfway: bool,
+    fault: Fault,
 ) -> Result<Option<Injection>, Failure> {
     let rival = Arc::new(Rival {
         watching: Watching(Arc::new(watcher.twin())),
         took_over: CancellationToken::new(),
-        halts: AtomicBool::new(halfway),
+        halts: AtomicBool::new(fault.halfway),
+        ends_none: fault.unended,
     });
     let (stream, at) = (step.stream.clone(), step.step);
     let (playing, ended) = (Arc::clone(&rival), CancellationToken::new());
@@ -58,7 +60,7 @@ pub(super) async fn takeover(
         done.cancel();
         took_over
     });
-    if halfway {
+    if fault.halfway {
         tokio::select! {
             () = rival.took_over.cancelled() => return Ok(Some(Injection::felt_at_once())),
             () = ended.cancelled() => {}
@@ -74,6 +76,8 @@ struct Rival {
     took_over: CancellationToken,
     /// Whether it halts at its first chunk.
     halts: AtomicBool,
+    /// Whether it cannot end the sessions of the one it overtakes.
+    ends_none: bool,
 }
 
 impl Rival {
@@ -86,6 +90,10 @@ impl Rival {
         while Instant::now() < deadline {
             // The first may be in the middle of a transaction that holds the row; then its lease ends in its own time.
             let expired = secondary.expire_lease(stream, &mut asker).await;
+            if self.ends_none {
+                let forgotten = secondary.forget_backends(stream, &mut asker).await;
+                tracing::debug!(?forgotten, "the sessions of the one that is overtaken");
+            }
             let job = Arc::new(secondary.follower(stream).job(|_| {}));
             let observer: Arc<dyn Observer> = Arc::clone(&self) as Arc<dyn Observer>;
             let ended = Box::pin(sync::run(job, Until::CaughtUp, observer, CancellationToken::new())).await;

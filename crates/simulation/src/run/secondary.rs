@@ -131,6 +131,16 @@ impl SecondaryState {
         asker.execute(&update).await
     }
 
+    /// Takes the sessions of a stream's worker off record, so that nobody can end them.
+    pub(crate) async fn forget_backends(&self, key: &str, asker: &mut Asker) -> Result<(), Failure> {
+        let update = format!(
+            "update {} set lease_backends = '[]' where stream_key = {}",
+            self.control.stream,
+            quoted(key)
+        );
+        asker.execute(&update).await
+    }
+
     /// Lets a stream begin anew, with the command that the worker advises where it cannot go on.
     pub(crate) async fn reset(&self, key: &str, asker: &mut Asker) -> Result<(), milestream_worker::Error> {
         let follower = self.follower(key);

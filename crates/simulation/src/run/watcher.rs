@@ -9,6 +9,7 @@ use milestream_worker::observer::{
     Answer, Event as Step, Happening, Notice, NoticeKind, Observer, Step as At, Verdict,
 };
 
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::Failure;
@@ -32,6 +33,8 @@ pub(crate) struct Watcher {
     /// Looks at commits, and whatever else must come to its end though the worker that waits for it is dropped: a
     /// worker that loses its lease is, wherever it stands.
     tasks: TaskTracker,
+    /// Ends those that are there for as long as the sync is.
+    settled: Mutex<CancellationToken>,
 }
 
 /// A watcher as an observer of its own.
@@ -52,7 +55,13 @@ impl Watcher {
             has_retried: AtomicBool::new(false),
             failure: Mutex::default(),
             tasks: TaskTracker::new(),
+            settled: Mutex::default(),
         }
+    }
+
+    /// Cancelled when the sync is over.
+    pub(crate) fn until_settled(&self) -> CancellationToken {
+        self.settled.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
     }
 
     /// A watcher of another worker on the same secondary.
@@ -79,6 +88,7 @@ impl Watcher {
 
     /// Waits for what nobody waits for any more.
     pub(crate) async fn settle(&self) {
+        std::mem::take(&mut *self.settled.lock().unwrap_or_else(|poisoned| poisoned.into_inner())).cancel();
         self.tasks.close();
         self.tasks.wait().await;
     }

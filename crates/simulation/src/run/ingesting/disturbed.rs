@@ -108,7 +108,7 @@ impl Disturbed {
             let done = match what {
                 What::Commit => self.change().await,
                 What::Fault(fault) => self.inject(fault, &mut verdict).await,
-                What::Hand(_) => Ok(()),
+                What::Hand(_) | What::Helper { .. } => Ok(()),
             };
             if let Err(failure) = done {
                 lock(&self.failure).get_or_insert(failure);

@@ -12,7 +12,7 @@ use crate::plan::Keeps;
 
 impl SecondaryState {
     /// A table's structure as text, a line each; triggers and rules are left out.
-    pub(super) async fn structure(
+    pub(in crate::run) async fn structure(
         &self,
         follower: &Follower,
         table: &Table,
@@ -22,13 +22,14 @@ impl SecondaryState {
         let question = format!(
             "with t as (select c.* from pg_class c where c.oid = to_regclass({merge})) \
              select string_agg(line, E'\\n' order by line) from ( \
-             select format('column %s %s %s %s %s', a.attnum, a.attname, format_type(a.atttypid, a.atttypmod), \
-                case when a.attnotnull then 'not null' end, pg_get_expr(d.adbin, d.adrelid)) \
+             select format('column %s %s %s %s %s rights %s statistics %s', a.attnum, a.attname, format_type(a.atttypid, a.atttypmod), \
+                case when a.attnotnull then 'not null' end, pg_get_expr(d.adbin, d.adrelid), a.attacl, a.attstattarget) \
              from t join pg_attribute a on a.attrelid = t.oid and a.attnum > 0 and not a.attisdropped \
              left join pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum \
              union all select format('index %s valid %s', pg_get_indexdef(x.indexrelid), x.indisvalid) from t join pg_index x on x.indrelid = t.oid \
              union all select format('constraint %s %s', k.conname, pg_get_constraintdef(k.oid)) from t join pg_constraint k on k.conrelid = t.oid \
-             union all select format('table %s owner %s rights %s options %s kind %s%s', oid, relowner::regrole, relacl, reloptions, relkind, relpersistence) from t \
+             union all select format('table %s owner %s rights %s options %s kind %s%s comment %s', oid, relowner::regrole, relacl, \
+                reloptions, relkind, relpersistence, obj_description(oid, 'pg_class')) from t \
              union all select format('view %s', r.ev_class::regclass) from t join pg_depend d on d.refobjid = t.oid \
                 and d.refclassid = 'pg_class'::regclass and d.classid = 'pg_rewrite'::regclass \
                 join pg_rewrite r on r.oid = d.objid and r.ev_class <> t.oid and r.ev_type = '1' group by r.ev_class \
