@@ -50,6 +50,14 @@ pub enum Act {
         /// Whether it goes on.
         goes_on: bool,
     },
+    /// The model of a secondary's worker has the first so many datasets from now on; nothing while a sync is in flight, nor
+    /// where each dataset is a stream.
+    Model {
+        /// Index of the secondary.
+        secondary: usize,
+        /// Datasets; at least one, and no more than there are.
+        datasets: usize,
+    },
     /// A hand is at a table of a secondary.
     Hand {
         /// Index of the secondary.
@@ -100,7 +108,9 @@ impl Act {
             | Act::Empty { primary, .. }
             | Act::ColumnAhead { primary }
             | Act::Replay { primary, .. } => ActSide::Primary(primary),
-            Act::Sync { secondary, .. } | Act::Hand { secondary, .. } => ActSide::Secondary(secondary),
+            Act::Sync { secondary, .. } | Act::Hand { secondary, .. } | Act::Model { secondary, .. } => {
+                ActSide::Secondary(secondary)
+            }
         }
     }
 }

@@ -39,11 +39,13 @@ pub enum Habit {
     Limits,
     /// Helpers join syncs.
     Helpers,
+    /// Datasets come to the model of a secondary's worker, and leave it.
+    Datasets,
 }
 
 impl Habit {
     /// All of them.
-    pub const ALL: [Habit; 11] = [
+    pub const ALL: [Habit; 12] = [
         Habit::Settings,
         Habit::Types,
         Habit::Tables,
@@ -55,6 +57,7 @@ impl Habit {
         Habit::Sizes,
         Habit::Limits,
         Habit::Helpers,
+        Habit::Datasets,
     ];
 
     /// The name by which it is asked for.
@@ -71,6 +74,7 @@ impl Habit {
             Habit::Sizes => "sizes",
             Habit::Limits => "limits",
             Habit::Helpers => "helpers",
+            Habit::Datasets => "datasets",
         }
     }
 
@@ -89,6 +93,8 @@ impl Habit {
             Habit::Sizes => 12,
             Habit::Limits => 15,
             Habit::Helpers => 8,
+            // Of those with several.
+            Habit::Datasets => 20,
         }
     }
 }
@@ -156,6 +162,7 @@ impl Author<'_> {
                 Habit::Sizes => self.give_sizes(plan),
                 Habit::Limits => self.give_limits(plan),
                 Habit::Helpers => self.send_helpers(plan),
+                Habit::Datasets => self.let_datasets_come(plan),
             }
         }
     }
@@ -355,6 +362,32 @@ impl Author<'_> {
             let at = self.below(plan.schedule.len() / 2 + 1);
             plan.schedule.splice(at..at, acts);
         }
+    }
+
+    /// Syncs with fewer datasets and with more, and batches between them.
+    fn let_datasets_come(&mut self, plan: &mut Plan) {
+        let count = plan.datasets.len();
+        // What is pruned, or of another type, is so for the whole stream in what the judge knows.
+        let is_judged_whole = plan.has(FaultKind::ColumnAdded)
+            || plan.has(FaultKind::HistoryPruned)
+            || plan.secondaries.iter().any(|secondary| secondary.premises.types != TypesThere::Same);
+        if count < 2 || is_judged_whole {
+            return;
+        }
+        plan.together = true;
+        let secondary = self.below(plan.secondaries.len());
+        let commit = Act::Commit { primary: plan.secondaries[secondary].primary };
+        let sync = Act::Sync { secondary, until_caught_up: true, cues: Vec::new() };
+        let model = |datasets| Act::Model { secondary, datasets };
+        let mut acts = vec![model(1 + self.below(count - 1)), commit.clone(), sync.clone()];
+        for _ in 0..1 + self.small(3) {
+            acts.extend(vec![commit.clone(); self.small(3)]);
+            acts.push(model(1 + self.below(count)));
+            acts.extend(vec![commit.clone(); self.small(3)]);
+            acts.push(sync.clone());
+        }
+        let at = self.below(plan.schedule.len() / 3 + 1);
+        plan.schedule.splice(at..at, acts);
     }
 
     /// Lengths at the edges of buffers and messages, and behind them.

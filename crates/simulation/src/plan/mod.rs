@@ -359,6 +359,11 @@ impl Plan {
         self.faults().any(|fault| fault.kind == kind)
     }
 
+    /// Whether datasets come to a secondary's model, and leave it.
+    pub(crate) fn has_datasets_come(&self) -> bool {
+        self.schedule.iter().any(|act| matches!(act, Act::Model { .. }))
+    }
+
     /// Whether a server goes down in it, or has a standby.
     pub fn needs_own_servers(&self) -> bool {
         self.primaries.iter().any(|primary| primary.has_standby)

@@ -27,7 +27,7 @@ impl SecondaryState {
         let all = self
             .followers
             .iter()
-            .flat_map(|follower| follower.tables.iter().map(move |table| (follower, table)));
+            .flat_map(|follower| follower.tables().iter().map(move |table| (follower, table)));
         let all: Vec<_> = all.collect();
         let (follower, table) = all[hand.dataset % all.len()];
         let mut asker = self.place.own_asker().await?;
@@ -115,7 +115,7 @@ impl SecondaryState {
 
     /// Takes away what hands left behind; whether they had changed rows as well, so that the stream must begin anew.
     pub(crate) async fn clear_up(&self, follower: &Follower, asker: &mut Asker) -> Result<bool, Failure> {
-        for table in &follower.tables {
+        for table in follower.tables() {
             let merge = self.merge(follower, table);
             asker
                 .execute(&format!(
@@ -164,8 +164,9 @@ impl Ledger {
         };
         let (mut rows, mut unnoticed) = (model.clone(), Vec::new());
         for (name, (_, expected)) in &mut rows {
-            let is = by_key(&held.rows[name].1);
-            for before in &by_hand.model[name].1 {
+            let (Some(is), Some(was)) = (held.rows.get(name), by_hand.model.get(name)) else { continue };
+            let is = by_key(&is.1);
+            for before in &was.1 {
                 match (is.get(&before.key), is_touched(capture, name, before, &model[name].1, holding)) {
                     (Some(row), false) => replace(expected, row),
                     (None, false) => expected.retain(|row| row.key != before.key),
@@ -174,7 +175,7 @@ impl Ledger {
                 }
             }
             if by_hand.remade.contains(name) {
-                let opened = model[name].1.iter().filter(|row| !by_hand.model[name].1.contains(row));
+                let opened = model[name].1.iter().filter(|row| !was.1.contains(row));
                 unnoticed.extend(opened.cloned());
             }
         }

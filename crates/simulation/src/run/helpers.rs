@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use milestream_worker::observer::{Answer, Event as Step, Notice, Observer, Step as At};
+use milestream_worker::observer::{Answer, Event as Step, Happening, Notice, Observer, Step as At, Verdict};
 use milestream_worker::{Class, Error, sync};
 use tokio_util::sync::CancellationToken;
 
@@ -58,7 +58,14 @@ impl Helper {
 impl Observer for Helper {
     fn at<'a>(&'a self, event: &'a Step) -> Answer<'a> {
         Box::pin(async move {
-            let verdict = self.watching.at(event).await;
+            // A plan that a helper sees may have been brought home by the time that it says so: the leader tells of plans.
+            let verdict = match &event.happening {
+                Happening::Plan { generation, .. } => {
+                    self.watching.0.works_at(&event.stream, *generation);
+                    Verdict::GoOn
+                }
+                _ => self.watching.at(event).await,
+            };
             if event.step == At::ChunkCommitted {
                 self.watching.0.recorder.saw(Sometimes::Helped);
             }

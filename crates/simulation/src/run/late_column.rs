@@ -82,7 +82,7 @@ impl World {
         secondary: &SecondaryState,
         follower: &Follower,
     ) -> Result<(), Failure> {
-        let merge = secondary.merge(follower, &follower.tables[0]);
+        let merge = secondary.merge(follower, &follower.tables()[0]);
         let mut asker = secondary.place.asker().await?;
         let is_there = asker.value(&has_column(&merge)).await?.is_some();
         if !is_there {
@@ -110,7 +110,7 @@ impl SecondaryState {
         if !follower.has_late_column() {
             return Ok(0);
         }
-        let merge = self.merge(follower, &follower.tables[0]);
+        let merge = self.merge(follower, &follower.tables()[0]);
         if asker.value(&has_column(&merge)).await?.is_none() {
             return Ok(0);
         }

@@ -8,6 +8,7 @@ use super::hands::{ByHand, Rows};
 use super::judging::{Books, Written};
 use super::primary::{PrimaryState, StreamState};
 use super::secondary::Follower;
+use crate::forensic::Table;
 
 /// What is known of a stream.
 #[derive(Default)]
@@ -22,6 +23,8 @@ pub(crate) struct Ledger {
     pub(super) is_meddled_with: bool,
     /// Whether a person allowed the next run whatever it deletes.
     pub(super) may_delete: bool,
+    /// Datasets that the model has again, with tables from before.
+    pub(super) returned: BTreeSet<String>,
     /// Whether the stream was reset on purpose since its last commit.
     pub(crate) was_reset: bool,
     /// Digests of all tables that a reader may have seen, by watermark.
@@ -32,6 +35,27 @@ pub(crate) struct Ledger {
     pub(super) books: Books,
     /// How its tables are made, by table; empty until it is looked at, and where a person changed it.
     pub(super) structures: BTreeMap<String, String>,
+}
+
+impl Ledger {
+    /// The datasets that a seed is of, where these are those alone that came to the model.
+    pub(super) fn came(&self, tables: &[Table], capture: &Capture) -> Vec<String> {
+        if self.was_reset || self.held.is_none() || capture.from.is_some() {
+            return Vec::new();
+        }
+        let names = tables.iter().map(|table| table.name().to_owned());
+        names.filter(|name| !self.holds(name)).collect()
+    }
+
+    /// Whether the last commit left one of the tables out.
+    pub(super) fn lacks_any(&self, tables: &[Table]) -> bool {
+        tables.iter().any(|table| !self.holds(table.name()))
+    }
+
+    /// Whether the last commit left a table.
+    pub(super) fn holds(&self, table: &str) -> bool {
+        self.held.as_ref().is_some_and(|held| held.rows.contains_key(table))
+    }
 }
 
 impl Follower {

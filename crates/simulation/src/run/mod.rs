@@ -11,6 +11,7 @@ mod inject;
 mod judging;
 mod late_column;
 mod ledger;
+mod modelled;
 mod operator;
 mod primary;
 mod processes;
@@ -188,6 +189,7 @@ impl World {
                     let primary = self.primaries[*primary].lock().await;
                     late_column::add_ahead(&primary, self.plan.late_column_has_default).await?;
                 }
+                Act::Model { secondary, datasets } => self.model(*secondary, *datasets).await?,
                 Act::Hand { secondary, hand } => {
                     end(&mut active[*secondary]).await?;
                     self.meddle(*secondary, *hand).await?;
@@ -259,6 +261,11 @@ impl World {
         }
         for index in 0..self.secondaries.len() {
             if !self.recorder.is_violated() {
+                self.converge(index).await?;
+            }
+            let lacks_any = self.secondaries[index].followers.iter().any(secondary::Follower::lacks_datasets);
+            if lacks_any && !self.recorder.is_violated() {
+                self.model(index, usize::MAX).await?;
                 self.converge(index).await?;
             }
         }

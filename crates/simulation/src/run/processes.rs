@@ -110,7 +110,8 @@ async fn take_stock(
     let number = |at: usize| row.get(at).cloned().flatten().and_then(|text| text.parse::<i32>().ok());
     {
         let mut ledger = secondary.follower(key).ledger.lock().await;
-        let held = ledger.held.as_ref().map(|held| held.watermark);
+        // A stream that was reset begins anew.
+        let held = ledger.held.as_ref().filter(|_| !ledger.was_reset).map(|held| held.watermark);
         if let Some(to) = watermark.filter(|_| watermark != held)
             && ledger.capture.as_ref().is_none_or(|capture| capture.to != to)
         {

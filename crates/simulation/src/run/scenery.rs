@@ -140,7 +140,7 @@ impl SecondaryState {
             let of = |table: &Table| {
                 table_ddl(table, &self.merge(follower, table), self.plan.holding, premises, there)
             };
-            follower.tables.iter().map(of).collect::<String>()
+            follower.tables().iter().map(of).collect::<String>()
         };
         self.followers.iter().map(ddl).collect()
     }

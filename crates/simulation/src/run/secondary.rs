@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use milestream_core::names;
 use milestream_oracle::Row;
@@ -58,12 +58,15 @@ pub(crate) struct ControlNames {
 pub(crate) struct Follower {
     pub(crate) key: String,
     pub(crate) job: std::sync::Mutex<Job>,
-    pub(crate) tables: Vec<Table>,
+    /// The tables of all datasets of the stream.
+    pub(super) all: Vec<Table>,
+    /// Datasets that its worker's model has: the first so many.
+    pub(super) modelled: AtomicUsize,
     /// Kinds of their columns.
     pub(super) kinds: BTreeSet<Kind>,
     pub(crate) ledger: Mutex<Ledger>,
     /// Whether a reader has seen all of its tables.
-    is_there: AtomicBool,
+    pub(super) is_there: AtomicBool,
 }
 
 impl SecondaryState {
@@ -159,13 +162,10 @@ impl SecondaryState {
     /// just made visible is seen with the watermark that came with it.
     pub(crate) async fn sample(&self, key: &str, asker: &mut Asker) -> Result<(), Failure> {
         let follower = self.follower(key);
-        let merges: Vec<_> = follower.tables.iter().map(|table| self.merge(follower, table)).collect();
+        let merges: Vec<_> = follower.tables().iter().map(|table| self.merge(follower, table)).collect();
         // Tables that are there once stay.
         if !follower.is_there.load(Ordering::Relaxed) {
-            let there = merges.iter().chain([&self.control.stream]);
-            let there = there.map(|table| format!("to_regclass({}) is not null", quoted(table)));
-            let all_there = format!("select {}", there.collect::<Vec<_>>().join(" and "));
-            if asker.value(&all_there).await?.as_deref() != Some("t") {
+            if !self.are_all_there(follower, asker).await? {
                 return Ok(());
             }
             follower.is_there.store(true, Ordering::Relaxed);
@@ -183,6 +183,19 @@ impl SecondaryState {
         let (watermark, digest) = (cell(0).and_then(|text| text.parse().ok()), cell(1).unwrap_or_default());
         follower.ledger.lock().await.samples.insert((watermark, digest));
         Ok(())
+    }
+
+    /// Whether all of a stream's tables are there.
+    pub(super) async fn are_all_there(
+        &self,
+        follower: &Follower,
+        asker: &mut Asker,
+    ) -> Result<bool, Failure> {
+        let merges = follower.tables().iter().map(|table| self.merge(follower, table));
+        let there = merges.chain([self.control.stream.clone()]);
+        let there = there.map(|table| format!("to_regclass({}) is not null", quoted(&table)));
+        let all_there = format!("select {}", there.collect::<Vec<_>>().join(" and "));
+        Ok(asker.value(&all_there).await?.as_deref() == Some("t"))
     }
 
     /// Whether the worker may say that the primary is not what it was.
@@ -214,7 +227,7 @@ impl SecondaryState {
                 self.merge(follower, table)
             )
         };
-        let digests: Vec<_> = follower.tables.iter().map(digest).collect();
+        let digests: Vec<_> = follower.tables().iter().map(digest).collect();
         let key = quoted(&follower.key);
         format!(
             "concat((select max(batch_id) from {} where key = {key} and batch_status = 'committed'), ' ', \
@@ -240,7 +253,7 @@ impl SecondaryState {
             let watermark =
                 if self.is_begun(asker).await? { self.watermark(&follower.key, asker).await? } else { None };
             text.push_str(&format!("{} of {:?} at {watermark:?}\n", self.plan.name, follower.key));
-            for table in &follower.tables {
+            for table in follower.tables() {
                 let merge = self.merge(follower, table);
                 let mut rows = rows_of(table, &merge, self.plan.holding, asker).await?.unwrap_or_default();
                 rows.sort();
@@ -256,6 +269,16 @@ impl SecondaryState {
 }
 
 impl Follower {
+    /// The tables of the datasets that its worker's model has.
+    pub(crate) fn tables(&self) -> &[Table] {
+        &self.all[..self.modelled.load(Ordering::SeqCst)]
+    }
+
+    /// Whether its worker's model lacks datasets.
+    pub(crate) fn lacks_datasets(&self) -> bool {
+        self.tables().len() < self.all.len()
+    }
+
     /// The platform that it follows.
     pub(super) fn primary(&self) -> String {
         let job = self.job.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
@@ -269,6 +292,7 @@ impl Follower {
     /// The job, with bounds of one's own for the run.
     pub(crate) fn job(&self, change: impl FnOnce(&mut Tuning)) -> Job {
         let mut job = self.job.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone();
+        job.stream.datasets.truncate(self.tables().len());
         change(&mut job.tuning);
         job
     }
@@ -354,7 +378,8 @@ fn follower(
     Follower {
         key: stream.key.clone(),
         job: std::sync::Mutex::new(job),
-        tables: stream.tables.clone(),
+        all: stream.tables.clone(),
+        modelled: AtomicUsize::new(stream.tables.len()),
         kinds: scenery::kinds(stream.datasets()),
         ledger: Mutex::default(),
         is_there: AtomicBool::new(false),

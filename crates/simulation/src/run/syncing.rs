@@ -120,7 +120,10 @@ impl World {
                 self.recorder.violated(Property::Convergence, what);
             }
             // The batch in flight, and one catch-up; more only where one sync may not span everything.
-            if outcome.syncs > 2 && secondary.plan.max_rows_per_sync >= 1_000_000 {
+            if outcome.syncs > 2
+                && !self.plan.has_datasets_come()
+                && secondary.plan.max_rows_per_sync >= 1_000_000
+            {
                 let what = format!("{at}: it took {} syncs to catch up", outcome.syncs);
                 self.recorder.violated(Property::Convergence, what);
             }
@@ -226,15 +229,15 @@ impl World {
             Error::Schema { .. } if secondary.may_refuse_types(follower) => {
                 self.mend_types(secondary, follower).await?;
             }
-            Error::Diverged { .. } | Error::TooManyDeletes { .. }
-                if secondary.is_meddled_with(follower).await =>
-            {
-                self.clear_up(secondary, follower).await?;
-            }
             Error::TooManyDeletes { .. } if secondary.may_refuse_deletes(follower).await => {
                 self.recorder.saw(Sometimes::RefusedDeletes);
                 follower.ledger.lock().await.may_delete = true;
                 self.operated(secondary, "the deletions were meant: the next sync may delete all");
+            }
+            Error::Diverged { .. } | Error::TooManyDeletes { .. }
+                if secondary.is_meddled_with(follower).await =>
+            {
+                self.clear_up(secondary, follower).await?;
             }
             Error::SchemaChanged { .. }
                 if follower.has_late_column() || secondary.may_refuse_types(follower) =>

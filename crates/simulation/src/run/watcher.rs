@@ -144,11 +144,16 @@ impl Watcher {
     /// A commit whose answer was lost is not reported; the next plan begins where it led to.
     async fn catch_up_with(&self, stream: &str, from: Option<i32>) -> Result<(), Failure> {
         let unreported = {
-            let ledger = self.secondary.follower(stream).ledger.lock().await;
+            let follower = self.secondary.follower(stream);
+            let ledger = follower.ledger.lock().await;
             let to = ledger.capture.as_ref().map(|capture| capture.to);
-            from.filter(|from| {
-                to == Some(*from) && ledger.held.as_ref().is_none_or(|held| held.watermark < *from)
-            })
+            let before = ledger.held.as_ref().map(|held| held.watermark);
+            match from.filter(|from| to == Some(*from)) {
+                Some(from) if before.is_none_or(|before| before < from) => Some(from),
+                // Datasets that came have the watermark of the others.
+                Some(from) if self.secondary.has_more_history(follower, &ledger).await? => Some(from),
+                _ => None,
+            }
         };
         match unreported {
             Some(watermark) => self.committed(stream, watermark, When::Later).await,
@@ -156,11 +161,14 @@ impl Watcher {
         }
     }
 
+    /// The generation of the plan that the worker is at from now on.
+    pub(crate) fn works_at(&self, stream: &str, generation: i32) {
+        let mut generations = self.generations.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        generations.insert(stream.to_owned(), generation);
+    }
+
     async fn planned(&self, stream: &str, from: Option<i32>, to: i32, generation: i32, chunks_done: u64) {
-        self.generations
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
-            .insert(stream.to_owned(), generation);
+        self.works_at(stream, generation);
         let primary = self.primary.lock().await;
         let follower = self.secondary.follower(stream);
         let mut ledger = follower.ledger.lock().await;
@@ -194,7 +202,9 @@ impl Watcher {
             _ => false,
         };
         let held = ledger.held.as_ref().map(|held| held.watermark);
-        if from != held && !ledger.was_reset {
+        // A dataset that came is seeded by itself, as of the watermark of the others.
+        let comes = from.is_none() && held == Some(to) && ledger.lacks_any(follower.tables());
+        if from != held && !ledger.was_reset && !comes {
             let what = format!("{at}: a plan begins at {from:?}, the secondary holds {held:?}");
             self.recorder.violated(Property::NoReseed, what);
         }

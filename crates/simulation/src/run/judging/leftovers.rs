@@ -20,7 +20,7 @@ impl SecondaryState {
         if chunks > 0 {
             recorder.violated(Property::Leftovers, format!("{at}: {chunks} chunk rows after the commit"));
         }
-        for table in &follower.tables {
+        for table in follower.tables() {
             let staging = self.staging(follower, table);
             let question = format!("select count(distinct ds_surf_batch_id) from {staging}");
             let staged = asker.number(&question).await?;
@@ -53,10 +53,14 @@ impl SecondaryState {
         if follower.has_late_column() {
             return Ok(());
         }
-        let staged = follower.tables.iter().map(|table| {
+        // Also of datasets that the model had then.
+        let mut staged = Vec::new();
+        for table in &follower.all {
             let staging = self.staging(follower, table);
-            format!("select ds_surf_batch_id from {staging}")
-        });
+            if asker.value(&format!("select to_regclass({})", quoted(&staging))).await?.is_some() {
+                staged.push(format!("select ds_surf_batch_id from {staging}"));
+            }
+        }
         let question = format!(
             "with newest as (select local_batch, kind, rows_inserted + rows_updated + rows_deleted > 0 as changed \
                 from {history} where stream_key = {key} order by committed_at desc limit {STAGING_KEPT}) \
@@ -64,7 +68,7 @@ impl SecondaryState {
              and not exists (select 1 from newest where kind <> 'increment') and local_batch not in ({staged})",
             history = self.control.history,
             key = quoted(&follower.key),
-            staged = staged.collect::<Vec<_>>().join(" union all ")
+            staged = staged.join(" union all ")
         );
         if let Some(missing) = asker.value(&question).await? {
             let what = format!(

@@ -24,10 +24,10 @@ impl SecondaryState {
             return None;
         }
         let fraction = self.delete_fraction(ledger);
-        follower.tables.iter().find_map(|table| {
+        follower.tables().iter().find_map(|table| {
             let live = capture.oracle.table(table.name()).live_at(capture.to);
             let live: BTreeSet<_> = live.iter().map(|row| &row.key).collect();
-            let before = &held.live[table.name()];
+            let before = held.live.get(table.name())?;
             let gone = before.iter().filter(|row| !live.contains(&row.key)).count();
             let is_too_much = share(gone, before.len()) > fraction;
             is_too_much.then(|| format!("deletes {gone} of {} rows of {}", before.len(), table.name()))

@@ -27,7 +27,7 @@ impl SecondaryState {
     ) -> Result<(String, usize), Failure> {
         let (mut wrong, mut count) = (String::new(), 0);
         let Some(from) = capture.from else { return Ok((wrong, 0)) };
-        for table in &follower.tables {
+        for table in follower.tables() {
             let history = capture.oracle.table(table.name());
             let beside = |row: &Row, last: &str| self.staged_row(table, row, last);
             let expected = match self.plan.holding {
