@@ -211,6 +211,23 @@ async fn a_reseed_mends_what_readers_see_and_only_with_its_commit() {
 }
 
 #[tokio::test]
+async fn two_reseeds_in_a_second_keep_two_histories() {
+    let mut world = World::new(vec![Table::people()]).await;
+    world.commit(inserts("people", 0..9)).await;
+    let job = world.job("Edge", Holding::Mirror);
+    world.sync(&job).await.unwrap();
+    // Whatever second it is by then, somebody has kept something under it.
+    let taken = "do $$ begin for second in 0..20 loop execute format('create table edge_store1_people_merge_kept_%s ()', \
+                 to_char(clock_timestamp() at time zone 'utc' + second * interval '1 s', 'YYYYMMDD_HH24MISS')); end loop; end $$";
+    world.execute("secondary", taken).await;
+    let done = order(&job, RESEED).await.unwrap();
+    assert!(done.kept.iter().all(|kept| kept.ends_with("_2")), "{:?}", done.kept);
+    assert_eq!(world.number(&format!("select count(*) from {}", done.kept[0])).await, 9);
+    world.sync(&job).await.unwrap();
+    world.assert_holds(&job, 1).await;
+}
+
+#[tokio::test]
 async fn a_reseed_still_halts_before_most_of_a_table_is_deleted() {
     let mut world = World::new(vec![Table::people()]).await;
     world.commit(inserts("people", 0..60)).await;

@@ -147,7 +147,7 @@ impl<J: Charge> Finding<'_, J> {
         let Some(readers_batch) = self.row.watermark else { return Ok(()) };
         let mut reseeding = Reseeding { readers_batch, kept: Vec::new() };
         if self.ground.job.keeps() == Some(Holding::Mirror) {
-            let suffix = format!("kept_{}", now(session).await?);
+            let suffix = self.free_suffix(session).await?;
             let about = format!(
                 "as of batch {readers_batch} of {}, kept by milestream reset --reseed",
                 self.row.primary.as_deref().unwrap_or("its primary")
@@ -174,6 +174,26 @@ impl<J: Charge> Finding<'_, J> {
         self.found.reset.kept = reseeding.kept;
         self.found.reset.readers_batch = Some(readers_batch);
         Ok(())
+    }
+
+    /// What tells the tables that keep a history from others: the time, and a number where two resets come in a second.
+    async fn free_suffix(&self, session: &mut Session) -> Result<String> {
+        let moment = format!("kept_{}", now(session).await?);
+        let (mut suffix, mut number) = (moment.clone(), 1);
+        while self.is_any_there(session, &suffix).await? {
+            number += 1;
+            suffix = format!("{moment}_{number}");
+        }
+        Ok(suffix)
+    }
+
+    async fn is_any_there(&self, session: &mut Session, suffix: &str) -> Result<bool> {
+        for names in self.datasets().values() {
+            if is_there(session, &beside(&names.merge, suffix)).await? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Tables of the model's datasets, and of those in flight that the model has no more.
