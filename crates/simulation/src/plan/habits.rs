@@ -371,7 +371,9 @@ impl Author<'_> {
         let is_judged_whole = plan.has(FaultKind::ColumnAdded)
             || plan.has(FaultKind::HistoryPruned)
             || plan.secondaries.iter().any(|secondary| secondary.premises.types != TypesThere::Same);
-        if count < 2 || is_judged_whole {
+        let has_hands = plan.cues().any(|cue| matches!(cue.what, What::Hand(_)))
+            || plan.schedule.iter().any(|act| matches!(act, Act::Hand { .. }));
+        if count < 2 || is_judged_whole || has_hands {
             return;
         }
         plan.together = true;
