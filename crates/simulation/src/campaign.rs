@@ -11,6 +11,7 @@ use crate::outcome::{Outcome, Violation};
 use crate::plan::generate::{self, Options};
 use crate::plan::{Plan, PlanError, tour};
 use crate::run::{Failure, Hall, WorkerBinary, play};
+use crate::scenes::Scenes;
 
 /// Where histories are played, and by which worker.
 #[derive(Clone)]
@@ -110,7 +111,7 @@ pub async fn run(
 
 impl Campaign {
     fn take_in(&mut self, item: Item, outcome: Outcome, progress: &mut Progress<'_>) {
-        self.tally.add(&outcome, item.plan.needs_own_servers());
+        self.tally.add(&item.plan, &outcome);
         progress(&self.tally, &item, &outcome);
         match outcome.violation.clone() {
             Some(violation) => {
@@ -131,6 +132,12 @@ impl Campaign {
         }
         for (sometimes, count) in tally.sometimes {
             *self.tally.sometimes.entry(sometimes).or_default() += count;
+        }
+        for (feature, count) in tally.features {
+            *self.tally.features.entry(feature).or_default() += count;
+        }
+        for (pair, count) in tally.pairs {
+            *self.tally.pairs.entry(pair).or_default() += count;
         }
         self.tally.histories += tally.histories;
         self.tally.failures += tally.failures;
@@ -182,11 +189,34 @@ pub fn tour(options: &Options) -> impl Iterator<Item = Item> + use<> {
     })
 }
 
-/// Random histories, of this seed and those behind it.
+/// Seeds that are looked at for each random history that is played.
+pub const SEEDS_A_HISTORY: u64 = 3;
+
+/// Random histories, of this seed and those behind it: of each [`SEEDS_A_HISTORY`] the one whose features met longest ago.
+/// The same first seed gives the same histories.
 pub fn random(seed: u64, count: u64, options: &Options) -> impl Iterator<Item = Item> + use<> {
     let options = options.clone();
+    let mut scenes = Scenes::default();
     (0..count).map(move |number| {
-        let seed = seed.wrapping_add(number);
-        Item { name: format!("seed {seed}"), plan: generate::plan(seed, &options) }
+        let seeds = (0..SEEDS_A_HISTORY).map(|nth| seed.wrapping_add(number * SEEDS_A_HISTORY + nth));
+        let plans = seeds.map(|seed| (seed, generate::plan(seed, &options)));
+        let (seed, plan) = scenes.choose(plans);
+        Item { name: format!("seed {seed}"), plan }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::plan::features::Feature;
+
+    #[test]
+    fn three_hundred_histories_bring_nine_pairs_of_ten_together() {
+        let met: BTreeSet<_> =
+            random(1, 300, &Options::default()).flat_map(|item| item.plan.pairs()).collect();
+        let all = Feature::pairs().count();
+        assert!(met.len() * 10 >= all * 9, "{} of {all}", met.len());
+    }
 }

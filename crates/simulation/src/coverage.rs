@@ -7,7 +7,8 @@ use serde::Deserialize;
 
 use crate::fault::{FaultKind, Phase};
 use crate::outcome::{Hits, Matrix, Outcome, Sometimes};
-use crate::plan::tour;
+use crate::plan::features::{Feature, Pair};
+use crate::plan::{Plan, tour};
 
 /// Cells that cannot be felt, each with its reason.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -99,6 +100,10 @@ pub struct Tally {
     pub matrix: Matrix,
     /// What must happen now and then, and how often it did.
     pub sometimes: BTreeMap<Sometimes, u64>,
+    /// Histories that had a feature, and kept every promise.
+    pub features: BTreeMap<Feature, u64>,
+    /// Histories in which two features met, and that kept every promise.
+    pub pairs: BTreeMap<Pair, u64>,
     /// Histories played.
     pub histories: u64,
     /// Of these, the ones that broke a promise.
@@ -115,7 +120,15 @@ pub struct Tally {
 
 impl Tally {
     /// Takes an outcome in.
-    pub fn add(&mut self, outcome: &Outcome, had_server_faults: bool) {
+    pub fn add(&mut self, plan: &Plan, outcome: &Outcome) {
+        if outcome.violation.is_none() {
+            for feature in plan.features() {
+                *self.features.entry(feature).or_default() += 1;
+            }
+            for pair in plan.pairs() {
+                *self.pairs.entry(pair).or_default() += 1;
+            }
+        }
         for (cell, hits) in &outcome.matrix {
             let sum = self.matrix.entry(*cell).or_default();
             sum.fired += hits.fired;
@@ -129,7 +142,7 @@ impl Tally {
         self.syncs += outcome.syncs;
         self.comparisons += outcome.comparisons;
         self.samples += outcome.samples;
-        if !had_server_faults {
+        if !plan.needs_own_servers() {
             self.plain_ms.push(outcome.took_ms);
         }
     }
@@ -166,6 +179,18 @@ impl Tally {
             .filter(|(kind, phase)| !without.contains(kind) && unreachable.reason(*kind, *phase).is_none())
             .filter(|(kind, phase)| self.hits(*kind, *phase).felt == 0)
             .collect()
+    }
+
+    /// Of all pairs of features that may meet, the share that met in this run, 0 to 1.
+    #[expect(clippy::cast_precision_loss, reason = "pairs are some hundreds")]
+    pub fn share_met(&self) -> f64 {
+        let met = Feature::pairs().filter(|pair| self.pairs.contains_key(pair)).count();
+        met as f64 / Feature::pairs().count() as f64
+    }
+
+    /// Pairs of features that may meet and did not.
+    pub fn not_met(&self) -> Vec<Pair> {
+        Feature::pairs().filter(|pair| !self.pairs.contains_key(pair)).collect()
     }
 
     /// Cells that were felt though they are called unreachable.

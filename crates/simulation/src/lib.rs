@@ -17,4 +17,5 @@ pub mod process;
 pub mod proxy;
 pub mod report;
 pub mod run;
+mod scenes;
 pub mod shrink;

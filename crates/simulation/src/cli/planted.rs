@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::Trouble;
+use crate::campaign;
 use crate::planted::{self, Options, Outcome, Progress, Trial};
 
 /// Arguments of `planted`.
@@ -54,7 +55,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<u8, Trouble> {
 
 /// A run's histories have the seed and the numbers behind it, so seeds side by side would play the same ones.
 fn seeds(arguments: &Arguments) -> Vec<u64> {
-    let apart = arguments.histories.max(1);
+    let apart = (arguments.histories * campaign::SEEDS_A_HISTORY).max(1);
     (0..arguments.seeds).map(|at| arguments.seed.wrapping_add(at.wrapping_mul(apart))).collect()
 }
 
@@ -106,7 +107,7 @@ mod tests {
     #[test]
     fn no_history_is_played_on_two_seeds() {
         assert_eq!(seeds(&parsed("planted")), [1, 201, 401]);
-        assert_eq!(seeds(&parsed("planted 05 control- --seeds 2 --seed 9 --histories 10")), [9, 19]);
+        assert_eq!(seeds(&parsed("planted 05 control- --seeds 2 --seed 9 --histories 10")), [9, 39]);
         assert_eq!(seeds(&parsed("planted --histories 0 --seeds 2 --tour")), [1, 2]);
         assert!(Line::try_parse_from(["planted", "--seeds", "0"]).is_err());
     }

@@ -292,7 +292,8 @@ impl Author<'_> {
 
     /// What is updated in place is told by its blocks, which a table in partitions has not.
     fn give_shapes(&mut self, plan: &mut Plan) {
-        let may_part = !plan.has(FaultKind::UpdateInPlace);
+        let is_made_here = plan.primaries.iter().all(|primary| primary.writer == Writer::Tables);
+        let may_part = is_made_here && !plan.has(FaultKind::UpdateInPlace);
         for at in 0..plan.datasets.len() {
             let count = plan.datasets[at].key.len() + plan.datasets[at].columns.len();
             let mut order: Vec<usize> = (0..count).collect();
@@ -304,17 +305,19 @@ impl Author<'_> {
             let partitions = self.weighted(&parted);
             let dataset = &mut plan.datasets[at];
             dataset.order = if is_ordered { order } else { Vec::new() };
-            dataset.worn = is_worn;
+            dataset.worn = is_worn && is_made_here;
             dataset.partitions = if may_part { partitions } else { Partitions::None };
         }
     }
 
     /// Few values that are long, or a table that is; both would take their time.
     fn give_sizes(&mut self, plan: &mut Plan) {
-        if self.chance(65) {
-            self.lengthen_values(plan);
-        } else {
+        let is_full = self.chance(40);
+        if is_full {
             self.fill_a_table(plan);
+        }
+        if !is_full || self.chance(20) {
+            self.lengthen_values(plan);
         }
     }
 

@@ -1,6 +1,7 @@
 //! A plan: everything that will happen in a history, as a value that is printed, saved, replayed and shrunk.
 
 mod acts;
+pub mod features;
 pub mod generate;
 pub mod habits;
 pub mod hands;
@@ -27,7 +28,7 @@ use premises::Premises;
 pub use shrink::PlanTree;
 use values::Kind;
 
-use crate::fault::{Fault, FaultKind};
+use crate::fault::{Fault, FaultKind, Phase};
 use crate::forensic::{Partitions, Table, hash, strict_hash};
 
 /// A history and its schedule.
@@ -350,6 +351,14 @@ impl Plan {
     pub fn faults(&self) -> impl Iterator<Item = &Fault> {
         self.cues().filter_map(|cue| match &cue.what {
             What::Fault(fault) => Some(fault),
+            What::Commit | What::Hand(_) | What::Helper { .. } => None,
+        })
+    }
+
+    /// Every fault that may happen, with the phase in which it begins.
+    pub(crate) fn placed_faults(&self) -> impl Iterator<Item = (&Fault, Phase)> {
+        self.cues().filter_map(|cue| match &cue.what {
+            What::Fault(fault) => Some((fault, cue.at)),
             What::Commit | What::Hand(_) | What::Helper { .. } => None,
         })
     }

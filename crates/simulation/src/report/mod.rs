@@ -4,6 +4,7 @@ mod case;
 mod lanes;
 mod matrix;
 mod page;
+mod pairs;
 mod story;
 mod text;
 mod timeline;
@@ -19,6 +20,11 @@ use crate::fault::FaultKind;
 pub use case::{Case, Smaller};
 pub use story::story;
 pub use text::text;
+
+/// Of the pairs of features that may meet, the share that must in a run of [`PAIRS_HISTORIES`] and more.
+const PAIRS_FLOOR: f64 = 0.9;
+/// Histories, kept plans and the tour among them, in which that many pairs can be expected to meet.
+const PAIRS_HISTORIES: u64 = 500;
 
 /// Everything a report tells of.
 pub struct Report<'a> {
@@ -47,7 +53,13 @@ impl Report<'_> {
     pub fn is_covered(&self) -> bool {
         let tally = &self.campaign.tally;
         let is_missed = self.is_complete && !tally.missed(self.unreachable, self.without).is_empty();
-        !is_missed && tally.surprising(self.unreachable).is_empty()
+        !is_missed && tally.surprising(self.unreachable).is_empty() && !self.is_narrow()
+    }
+
+    /// Whether fewer pairs of features met than must in a run of this length.
+    fn is_narrow(&self) -> bool {
+        let tally = &self.campaign.tally;
+        self.is_complete && tally.histories >= PAIRS_HISTORIES && tally.share_met() < PAIRS_FLOOR
     }
 
     /// The run in a sentence.
@@ -79,6 +91,7 @@ impl Report<'_> {
             ("reader samples", tally.samples.to_string()),
             ("faults injected", tally.fired().to_string()),
             ("faults felt", tally.felt().to_string()),
+            ("pairs of features that met", pairs::met(tally)),
             ("median without server faults", format!("{} ms", tally.median_ms())),
             ("time taken", format!("{seconds:.1} s")),
             ("rate", format!("{rate:.1} histories/s")),

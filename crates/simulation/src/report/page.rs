@@ -4,7 +4,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::case::{self, Case};
 use super::matrix::{self, Cell};
-use super::{Report, story, timeline};
+use super::{Report, pairs, story, timeline};
 use crate::fault::{FaultKind, Phase};
 use crate::outcome::{Outcome, Sometimes};
 use crate::plan::Plan;
@@ -29,6 +29,7 @@ pub(super) fn page(report: &Report<'_>) -> Markup {
                     (totals(report))
                     (failures(report))
                     (coverage(report))
+                    (pairs::table(&report.campaign.tally))
                     (sometimes(report))
                     (example(report))
                 }
@@ -169,13 +170,18 @@ fn class(cell: Cell<'_>) -> &'static str {
         Cell::Unreachable(..) => "unreachable",
         Cell::Surprising(..) | Cell::Missed(_) => "wrong",
         Cell::Unvisited(_) => "unvisited",
-        Cell::Felt(hits) => match hits.felt {
-            0..=1 => "felt-1",
-            2..=4 => "felt-2",
-            5..=14 => "felt-3",
-            15..=49 => "felt-4",
-            50.. => "felt-5",
-        },
+        Cell::Felt(hits) => shade(hits.felt),
+    }
+}
+
+/// How deep a colour is.
+pub(super) fn shade(count: u64) -> &'static str {
+    match count {
+        0..=1 => "felt-1",
+        2..=4 => "felt-2",
+        5..=14 => "felt-3",
+        15..=49 => "felt-4",
+        50.. => "felt-5",
     }
 }
 

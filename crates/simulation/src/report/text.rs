@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use comfy_table::{Cell as TableCell, CellAlignment, ContentArrangement, Table, presets};
 
 use super::case::{self, Case};
-use super::{Report, matrix};
+use super::{Report, matrix, pairs};
 use crate::fault::{FaultKind, Phase};
 
 /// Lines of a violation that are shown; the page has all.
@@ -57,6 +57,7 @@ fn remarks(report: &Report<'_>) -> String {
         listed("not felt", missed),
         listed("felt though called unreachable", matrix::by_fault(&report.surprising())),
         listed("never happened", never),
+        listed("features that did not meet", pairs::not_met(&report.campaign.tally)),
     ]
     .into_iter()
     .flatten()

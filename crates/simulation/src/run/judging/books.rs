@@ -6,8 +6,9 @@ use serde_json::Value;
 
 use super::super::Failure;
 use super::super::asker::{Asker, quoted};
-use super::super::ledger::{Capture, Ledger, When};
+use super::super::ledger::{Ledger, When};
 use super::super::secondary::{Follower, SecondaryState};
+use super::Looked;
 use crate::plan::Keeps;
 
 /// Seconds by which two clocks of one machine may differ, and a commit may last.
@@ -55,18 +56,15 @@ impl SecondaryState {
     /// staged, or landed.
     pub(super) async fn wrong_in_books(
         &self,
-        follower: &Follower,
+        looked: &Looked<'_>,
         ledger: &Ledger,
-        capture: &Capture,
-        committed: &Committed,
         rows: usize,
-        when: When,
         asker: &mut Asker,
     ) -> Result<Vec<String>, Failure> {
-        let came = ledger.came(follower.tables(), capture);
-        let mut wrong = self.wrong_in_row(follower, capture, committed, (rows, &came), asker).await?;
-        if when == When::AtOnce {
-            wrong.extend(self.wrong_at_rest(follower, capture, committed, asker).await?);
+        let came = ledger.came(looked.follower.tables(), looked.capture);
+        let mut wrong = self.wrong_in_row(looked, rows, &came, asker).await?;
+        if looked.when == When::AtOnce {
+            wrong.extend(self.wrong_at_rest(looked, asker).await?);
         }
         Ok(wrong)
     }
@@ -75,22 +73,17 @@ impl SecondaryState {
     /// down now.
     pub(super) async fn wrongly_rewritten(
         &self,
-        follower: &Follower,
+        looked: &Looked<'_>,
         ledger: &mut Ledger,
-        capture: &Capture,
-        committed: &Committed,
-        when: When,
         asker: &mut Asker,
     ) -> Result<Vec<String>, Failure> {
+        let Looked { follower, capture, committed, when } = *looked;
         let now = self.books(follower, asker).await?;
+        let is_of_others =
+            self.plan.holding == Keeps::Mirror && !ledger.came(follower.tables(), capture).is_empty();
         let wrong = match ledger.was_reset {
             true => Vec::new(),
-            false => {
-                let is_of_others =
-                    self.plan.holding == Keeps::Mirror && !ledger.came(follower.tables(), capture).is_empty();
-                let local = (!is_of_others).then_some(committed.local);
-                changed(&ledger.books, &now, local, when)
-            }
+            false => changed(&ledger.books, &now, (!is_of_others).then_some(committed.local), when),
         };
         ledger.books = now;
         Ok(wrong)
@@ -118,12 +111,12 @@ impl SecondaryState {
     /// The commit's own rows.
     async fn wrong_in_row(
         &self,
-        follower: &Follower,
-        capture: &Capture,
-        committed: &Committed,
-        (rows, came): (usize, &[String]),
+        looked: &Looked<'_>,
+        rows: usize,
+        came: &[String],
         asker: &mut Asker,
     ) -> Result<Vec<String>, Failure> {
+        let Looked { follower, capture, committed, .. } = *looked;
         let (key, local) = (quoted(&follower.key), committed.local);
         let question = format!(
             "select m.state, (to_jsonb(m) - 'state')::text, to_jsonb(h)::text, \
@@ -151,7 +144,8 @@ impl SecondaryState {
         let kind = if is_seed { "seed" } else { "increment" };
         let mut wrong = Vec::new();
         let mut expect = |place: &str, found: &Value, expected: Value| {
-            if *found != expected && !(is_of_others && !place.contains("sync_history")) {
+            let is_meant = !is_of_others || place.contains("sync_history");
+            if is_meant && *found != expected {
                 wrong.push(format!("batch {local}: {place} is {found}, not {expected}"));
             }
         };
@@ -183,13 +177,8 @@ impl SecondaryState {
     }
 
     /// What is written down of a stream in which nothing goes on.
-    async fn wrong_at_rest(
-        &self,
-        follower: &Follower,
-        capture: &Capture,
-        committed: &Committed,
-        asker: &mut Asker,
-    ) -> Result<Vec<String>, Failure> {
+    async fn wrong_at_rest(&self, looked: &Looked<'_>, asker: &mut Asker) -> Result<Vec<String>, Failure> {
+        let Looked { follower, capture, committed, .. } = *looked;
         let (key, local, to) = (quoted(&follower.key), committed.local, capture.to);
         let mut wrong = Vec::new();
         let counter = self.control.counter.as_str();

@@ -303,7 +303,7 @@ impl SecondaryState {
         asker: &mut Asker,
         recorder: &Recorder,
     ) -> Result<(), Failure> {
-        let Looked { follower, capture, committed, when } = *looked;
+        let Looked { follower, capture, committed, .. } = *looked;
         let at = format!("{} of {:?} at batch {}", self.plan.name, follower.key, now.watermark);
         let (written, wrong) = self.system_columns(follower, ledger, now, committed.local, asker).await?;
         now.written = written;
@@ -326,8 +326,8 @@ impl SecondaryState {
             landed.map(|(_, (_, rows))| rows.len()).sum()
         };
         let rows = if capture.from.is_some() { staged } else { landed() };
-        let mut wrong = self.wrongly_rewritten(follower, ledger, capture, committed, when, asker).await?;
-        wrong.extend(self.wrong_in_books(follower, ledger, capture, committed, rows, when, asker).await?);
+        let mut wrong = self.wrongly_rewritten(looked, ledger, asker).await?;
+        wrong.extend(self.wrong_in_books(looked, ledger, rows, asker).await?);
         if !wrong.is_empty() {
             recorder.violated(Property::Metrics, format!("{at}: {}", wrong.join("\n")));
         }
