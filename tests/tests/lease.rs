@@ -106,7 +106,7 @@ impl Frozen {
 async fn overtaken_at(holding: Holding, step: Step, nth: usize, forget_backends: bool) {
     let mut world = primary().await;
     let job = world.job("Edge", holding);
-    if step == Step::BeforeCommit {
+    if matches!(step, Step::BeforeCommit | Step::Merging) {
         world.sync(&job).await.unwrap();
         world.commit(updates("people", 0..25, "changed")).await;
     }
@@ -164,6 +164,13 @@ async fn the_fence_alone_keeps_an_overtaken_worker_from_committing_a_later_chunk
 }
 
 #[tokio::test]
+async fn an_overtaken_worker_that_finds_its_work_done_says_so_and_blames_no_table() {
+    for holding in [Holding::Mirror, Holding::LiveOnly] {
+        overtaken_at(holding, Step::Merging, 1, true).await;
+    }
+}
+
+#[tokio::test]
 async fn a_worker_frozen_before_the_commit_of_an_increment_is_overtaken_and_writes_nothing() {
     overtaken_at(Holding::LiveOnly, Step::BeforeCommit, 1, false).await;
     overtaken_at(Holding::Mirror, Step::BeforeCommit, 1, false).await;
@@ -193,7 +200,7 @@ async fn an_overtaken_worker_leaves_the_halt_of_its_successor_alone() {
         }
     });
     let error = world.sync_with(&job, Until::CaughtUp, Arc::new(overtaken)).await.unwrap_err();
-    assert!(matches!(error, Error::PrimaryReset { .. }), "{error}");
+    assert!(matches!(error, Error::Fenced { .. }), "{error}");
     assert_eq!(world.stream_state(&job, "halted_reason").await.as_deref(), Some("of its successor"));
     assert_eq!(world.stream_state(&job, "lease_owner").await.as_deref(), Some("another"));
 }

@@ -31,6 +31,8 @@ pub(crate) struct Ledger {
     pub(crate) digests: BTreeMap<i32, BTreeSet<String>>,
     /// Watermarks and digests that readers saw.
     pub(crate) samples: BTreeSet<(Option<i32>, String)>,
+    /// Batches that were not committed and told of another watermark than the stream's, as readers saw them.
+    pub(crate) ahead: BTreeSet<String>,
     /// What was written down of its syncs.
     pub(super) books: Books,
     /// How its tables are made, by table; empty until it is looked at, and where a person changed it.

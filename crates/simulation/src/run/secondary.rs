@@ -172,16 +172,23 @@ impl SecondaryState {
         }
         let look = format!(
             "begin isolation level repeatable read read only; lock table {}, {stream} in access share mode; \
-             select (select last_synced_primary_batch from {stream} where stream_key = {}), {}; commit",
+             select (select last_synced_primary_batch from {stream} where stream_key = {key}), {}, \
+             (select string_agg(m.batch_id || ' ' || m.batch_status || ' ' || m.state, ', ') from {} m where m.key = {key} \
+                and m.batch_status <> 'committed' and (m.state::jsonb ->> 'last_synced_primary_batch')::int is distinct from \
+                (select last_synced_primary_batch from {stream} where stream_key = {key})); commit",
             merges.join(", "),
-            quoted(key),
             self.digest_of(follower),
+            self.control.metrics,
             stream = self.control.stream,
+            key = quoted(key),
         );
         let row = asker.ask(&look).await?.into_iter().next().unwrap_or_default();
         let cell = |at: usize| row.get(at).cloned().flatten();
         let (watermark, digest) = (cell(0).and_then(|text| text.parse().ok()), cell(1).unwrap_or_default());
-        follower.ledger.lock().await.samples.insert((watermark, digest));
+        let mut ledger = follower.ledger.lock().await;
+        ledger.samples.insert((watermark, digest));
+        // A batch that is not committed yet tells of what was synced before it.
+        ledger.ahead.extend(cell(2).map(|state| format!("at watermark {watermark:?}: {state}")));
         Ok(())
     }
 

@@ -40,8 +40,7 @@ pub(crate) async fn attempt(
         ended = caught("an ingestion", Box::pin(leading)) => ended,
         Ok(lost) = &mut leadership.lost => Err(lost),
     };
-    leadership.end(ground, &ended).await;
-    ended
+    leadership.end(ground, ended).await
 }
 
 async fn lead(

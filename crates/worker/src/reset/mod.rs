@@ -82,8 +82,7 @@ async fn carry_out<J: Charge>(ground: &Ground<J>, order: Order) -> Result<Reset>
         done = run(ground, order, &leadership.lease, &mut leadership.session) => done,
         Ok(lost) = &mut leadership.lost => Err(lost),
     };
-    leadership.end(ground, &done).await;
-    done
+    leadership.end(ground, done).await
 }
 
 /// A stream that holds nothing is seeded as it is. Whoever asks for that has seen that there are tables of a former name,

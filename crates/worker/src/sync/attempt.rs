@@ -54,8 +54,7 @@ pub(crate) async fn attempt(
     };
     // What is open no more may be needed to release the lease, where connections are short.
     drop(sessions);
-    leadership.end(ground, &ended).await;
-    ended
+    leadership.end(ground, ended).await
 }
 
 async fn lead(

@@ -7,7 +7,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::ground::{Charge, Ground};
-use crate::error::{Error, Result};
+use crate::error::{Class, Error, Result};
 use crate::postgres::Session;
 use crate::tables::lease::{Claim, Lease};
 use crate::tables::migrations::{are_current, migrate};
@@ -55,12 +55,16 @@ impl Leadership {
     }
 
     /// Stops the heartbeat and gives the lease back, unless the observer wants the worker to look dead. `led` is
-    /// how the leading went.
-    pub(crate) async fn end<J: Charge, T>(self, ground: &Ground<J>, led: &Result<T>) {
+    /// how the leading went; what it is called in the end.
+    ///
+    /// # Errors
+    /// Those of `led`. `Fenced` in place of a verdict on tables where another worker has the lease: an overtaken one finds
+    /// them as that one left them.
+    pub(crate) async fn end<J: Charge, T>(self, ground: &Ground<J>, led: Result<T>) -> Result<T> {
         let Leadership { lease, session, done, heart, .. } = self;
         done.cancel();
         if matches!(led, Err(Error::Abandoned { .. })) {
-            return;
+            return led;
         }
         // The heartbeat ends at its own pace; a lease that cannot be released ends by itself.
         let mut released = release(ground, &lease, Some(session).filter(|_| led.is_ok()), led.is_err()).await;
@@ -71,10 +75,24 @@ impl Leadership {
         if let Err(error) = heart.await {
             tracing::debug!(%error, "the heartbeat ended badly");
         }
-        if let Err(error) = released {
-            tracing::debug!(%error, "the lease could not be released");
+        match (led, released) {
+            (Err(verdict), Err(fenced @ Error::Fenced { .. })) if is_of_tables(&verdict) => {
+                tracing::debug!(%verdict, "an overtaken worker's");
+                Err(fenced)
+            }
+            (led, released) => {
+                if let Err(error) = released {
+                    tracing::debug!(%error, "the lease could not be released");
+                }
+                led
+            }
         }
     }
+}
+
+/// Whether an error is a verdict on what tables hold.
+fn is_of_tables(error: &Error) -> bool {
+    matches!(error.class(), Class::Blocked | Class::Replan | Class::Bug)
 }
 
 /// Releases the lease, on a new connection where there is none that is known to be in the middle of nothing.

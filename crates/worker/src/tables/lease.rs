@@ -201,6 +201,9 @@ impl Lease {
     /// Gives the lease back, so that the next worker need not wait for its expiry. What `failed` leaves its sessions
     /// on record: one of them may not have noticed yet that nobody listens, and still build an index that the next
     /// leader would build beside it.
+    ///
+    /// # Errors
+    /// `Fenced` where another worker has it. Those of the secondary.
     pub(crate) async fn release(&self, session: &mut Session, failed: bool) -> Result<()> {
         let backends = if failed { "lease_backends" } else { "'[]'" };
         let release = format!(
@@ -209,7 +212,10 @@ impl Lease {
             self.tables.sync_stream
         );
         let query = sqlx::query(assembled(release)).bind(&self.claim.stream).bind(self.token);
-        session.run("releasing the lease", query).await.map(|_| ())
+        match session.run("releasing the lease", query).await? {
+            0 => Err(self.fenced()),
+            _ => Ok(()),
+        }
     }
 
     fn fenced(&self) -> Error {

@@ -180,7 +180,12 @@ impl SecondaryState {
     /// Compares what readers saw with what commits left.
     pub(crate) async fn check_samples(&self, key: &str, recorder: &Recorder) {
         let mut ledger = self.follower(key).ledger.lock().await;
-        let samples = std::mem::take(&mut ledger.samples);
+        let (samples, ahead) = (std::mem::take(&mut ledger.samples), std::mem::take(&mut ledger.ahead));
+        if let Some(seen) = ahead.first() {
+            let what =
+                format!("{} of {key:?}: a reader saw an open batch that is ahead {seen}", self.plan.name);
+            recorder.violated(Property::Together, what);
+        }
         recorder.sampled(samples.len() as u64);
         for (watermark, digest) in samples {
             let is_known = match watermark {
