@@ -188,6 +188,8 @@ impl Watcher {
             // left for a later one.
             Some(capture)
                 if capture.disturbances == primary.disturbances()
+                    // What it needs may have been removed before it was planned.
+                    && capture.from.is_none_or(|from| primary.stream(stream).pruned_before <= from)
                     && !ledger.is_by_hand()
                     && !ledger.is_meddled_with
                     && self.secondary.too_many_deletes(follower, &ledger, capture).is_none() =>
