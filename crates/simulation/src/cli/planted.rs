@@ -106,7 +106,7 @@ mod tests {
 
     #[test]
     fn no_history_is_played_on_two_seeds() {
-        assert_eq!(seeds(&parsed("planted")), [1, 201, 401]);
+        assert_eq!(seeds(&parsed("planted")), [1, 601, 1201]);
         assert_eq!(seeds(&parsed("planted 05 control- --seeds 2 --seed 9 --histories 10")), [9, 39]);
         assert_eq!(seeds(&parsed("planted --histories 0 --seeds 2 --tour")), [1, 2]);
         assert!(Line::try_parse_from(["planted", "--seeds", "0"]).is_err());
