@@ -317,7 +317,9 @@ impl Plan {
             Feature::RoleSettings => {
                 let primaries = self.primaries.iter().map(|primary| &primary.premises);
                 let secondaries = self.secondaries.iter().map(|secondary| &secondary.premises);
-                primaries.chain(secondaries).any(|premises| !premises.settings.is_empty())
+                primaries
+                    .chain(secondaries)
+                    .any(|premises| !premises.settings.is_empty() || premises.sorts_as_people)
             }
             Feature::TwoServers => self.primaries.iter().any(|primary| primary.has_standby),
             Feature::LateColumn => self.has(FaultKind::ColumnAdded),

@@ -171,6 +171,7 @@ impl Author<'_> {
         let of_primaries = plan.primaries.iter_mut().map(|primary| &mut primary.premises);
         let of_secondaries = plan.secondaries.iter_mut().map(|secondary| &mut secondary.premises);
         for premises in of_primaries.chain(of_secondaries) {
+            premises.sorts_as_people = self.chance(40);
             for _ in 0..self.weighted(&[(2, 0), (3, 1), (2, 3), (1, 6)]) {
                 let (name, value) = self.pick(&SETTINGS);
                 if premises.settings.iter().all(|setting| setting.name != name) {

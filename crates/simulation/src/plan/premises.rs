@@ -11,6 +11,9 @@ pub struct Premises {
     /// Settings that the worker's role has in the database.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub settings: Vec<Setting>,
+    /// Whether the database sorts text as people do, and not by its bytes, where its server can.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub sorts_as_people: bool,
     /// The types of a secondary, beside those of its primary.
     #[serde(skip_serializing_if = "TypesThere::are_the_same")]
     pub types: TypesThere,

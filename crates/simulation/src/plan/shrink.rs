@@ -159,6 +159,7 @@ impl Edit {
             Edit::PlainPrimary(at) => {
                 plan.primaries[at].has_standby = false;
                 plan.primaries[at].premises.settings.clear();
+                plan.primaries[at].premises.sorts_as_people = false;
             }
             Edit::DropSetting { secondary, setting } => {
                 plan.secondaries[secondary].premises.settings.remove(setting);
@@ -170,6 +171,7 @@ impl Edit {
                 (secondary.parallelism, secondary.verify) = (1, Verify::Count);
                 secondary.chunks_together = false;
                 secondary.limits = Limits::default();
+                secondary.premises.sorts_as_people = false;
                 secondary.max_rows_per_sync = 1_000_000;
                 secondary.chunk_rows = secondary.chunk_rows.max(1000);
             }

@@ -12,6 +12,7 @@ use super::disk::SmallDisk;
 use super::standby::Standby;
 use super::{Failure, MOVER};
 use crate::fault::FaultKind;
+use crate::plan::premises::Premises;
 use crate::plan::{Plan, Writer};
 use crate::proxy::Proxy;
 
@@ -64,6 +65,12 @@ pub(crate) struct Place {
     pool: Option<Arc<Pool>>,
 }
 
+/// A row where databases can sort as ICU does.
+const KNOWS_ICU: &str = "select 1 from pg_collation where collprovider = 'i' \
+     and current_setting('server_version_num')::int >= 150000 limit 1";
+/// Small letters stand before capitals, and accents beside them.
+const AS_PEOPLE: &str = " template template0 encoding 'UTF8' locale 'C' locale_provider icu icu_locale 'und'";
+
 impl Hall {
     /// A hall whose platforms are spread over these backends.
     ///
@@ -93,19 +100,24 @@ impl Hall {
         };
         for (at, primary) in plan.primaries.iter().enumerate() {
             let server = self.server(ring.as_ref(), at, &primary.name).await?;
-            let place = Place::open(&primary.name, number, Arc::clone(&server), None, is_shared).await?;
+            let place =
+                Place::open(&primary.name, number, Arc::clone(&server), &primary.premises, None, is_shared)
+                    .await?;
             let place = if primary.has_standby { place.with_standby().await? } else { place };
             stage.primaries.push(Arc::new(place));
             let name = format!("{} source", primary.name);
             stage.sources.push(match primary.writer {
                 Writer::Tables => None,
-                Writer::Worker => Some(Arc::new(Place::open(&name, number, server, None, is_shared).await?)),
+                Writer::Worker => Some(Arc::new(
+                    Place::open(&name, number, server, &primary.premises, None, is_shared).await?,
+                )),
             });
         }
         for (at, secondary) in plan.secondaries.iter().enumerate() {
             let server = self.server(ring.as_ref(), at + 1, &secondary.name).await?;
             let disk = if plan.has(FaultKind::DiskFull) { Some(SmallDisk::mount()?) } else { None };
-            let place = Place::open(&secondary.name, number, server, disk, is_shared).await?;
+            let place =
+                Place::open(&secondary.name, number, server, &secondary.premises, disk, is_shared).await?;
             stage.secondaries.push(Arc::new(place));
         }
         Ok(stage)
@@ -155,6 +167,7 @@ impl Place {
         platform: &str,
         number: u64,
         server: Arc<Server>,
+        premises: &Premises,
         disk: Option<SmallDisk>,
         is_shared: bool,
     ) -> Result<Place, Failure> {
@@ -176,7 +189,9 @@ impl Place {
             None => String::new(),
         };
         // The worker owns what it writes and nothing else; it is no superuser.
-        asker.execute(&format!("create database \"{database}\" owner {MOVER}{space}")).await?;
+        let sorts_as_people = premises.sorts_as_people && asker.value(KNOWS_ICU).await?.is_some();
+        let order = if sorts_as_people { AS_PEOPLE } else { "" };
+        asker.execute(&format!("create database \"{database}\" owner {MOVER}{space}{order}")).await?;
         asker.close().await;
         let proxy = Proxy::start(server.host().to_owned(), server.port()).await?;
         let pool = is_shared.then(Arc::default);
