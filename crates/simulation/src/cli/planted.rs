@@ -26,6 +26,9 @@ pub(super) struct Arguments {
     /// Play the tour of all faults and phases before the random histories.
     #[arg(long)]
     tour: bool,
+    /// See that each applies and compiles, and play nothing.
+    #[arg(long, conflicts_with_all = ["seeds", "seed", "histories", "tour", "markdown"])]
+    compile: bool,
     /// The root of the repository.
     #[arg(long, value_name = "DIR", default_value = ".")]
     root: PathBuf,
@@ -43,6 +46,13 @@ pub(super) fn run(arguments: &Arguments) -> Result<u8, Trouble> {
         tour: arguments.tour,
         jobs: None,
     };
+    if arguments.compile {
+        let failed = planted::compile(&options, &mut |progress| eprint!("{}", said(progress)))?;
+        for (patch, output) in &failed {
+            eprintln!("planted bug {patch} does not compile:\n{output}");
+        }
+        return Ok(u8::from(!failed.is_empty()));
+    }
     let verdicts = planted::run(&options, &mut |progress| eprint!("{}", said(progress)))?;
     println!("{}", verdicts.text());
     if let Some(path) = &arguments.markdown {
@@ -67,6 +77,7 @@ fn said(progress: Progress<'_>) -> String {
         Progress::Building(patch) => format!("{}:", patch.name),
         Progress::Built(took) if took.as_secs() == 0 => String::new(),
         Progress::Built(took) => format!(" built in {} s", took.as_secs()),
+        Progress::Compiled(took) => format!(" {} s\n", took.as_secs()),
         Progress::Tried(trial) => {
             format!(" seed {}: {}, {} s;", trial.seed, result(trial), trial.took.as_secs())
         }

@@ -194,6 +194,13 @@ impl Author<'_> {
         for secondary in &mut plan.secondaries {
             secondary.premises.types = self.weighted(&TYPES);
         }
+        // A value that names a type knows it by its name alone, and by its OID while it is not made anew.
+        let names_types = |column: &ColumnPlan| column.kind == Kind::Type;
+        if plan.datasets.iter().any(|dataset| dataset.columns.iter().any(names_types)) {
+            for secondary in &mut plan.secondaries {
+                secondary.premises.types = self.pick(&[TypesThere::Same, TypesThere::Shifted]);
+            }
+        }
         // A type that is another matters where a column is of it.
         let there: Vec<_> = plan.secondaries.iter().map(|secondary| secondary.premises.types).collect();
         for there in there {

@@ -187,7 +187,7 @@ impl Kind {
 
     /// Whether it is a type that somebody has to make first.
     pub(crate) fn is_of_people(self) -> bool {
-        matches!(self, Kind::Mood | Kind::Moods | Kind::Price | Kind::Address | Kind::Span)
+        matches!(self, Kind::Mood | Kind::Moods | Kind::Price | Kind::Address | Kind::Span | Kind::Type)
     }
 
     /// The model's type, where the model has one; a primary that the worker writes has no others.
@@ -237,7 +237,13 @@ impl Kind {
             Kind::Jsonb => &["{}", "{\"a\": 1}", "null", "[1, 2]", "\"\""],
             Kind::Integers => &["{}", "{1,2,3}", "{NULL,1}"],
             Kind::Texts => &["{}", "{NULL}", "{\"NULL\"}", "{a,NULL,\"b c\"}", "{{a,b},{c,NULL}}"],
-            Kind::Xml => &["<a/>", "<?xml version=\"1.0\"?><a/>", "text and <b>more</b>", "<a>&lt;</a>"],
+            Kind::Xml => &[
+                "<a/>",
+                "<?xml version=\"1.0\"?><a/>",
+                "text and <b>more</b>",
+                "<a>&lt;</a>",
+                "<?xml version=\"1.0\" encoding=\"UTF-8\"?><a>ä</a>",
+            ],
             Kind::Chars => &["", "a", "A", "ab cd", "12345678"],
             Kind::TimeTz => &["00:00:00+00", "12:34:56.789+05:45", "24:00:00-03:30"],
             Kind::Bits => &["", "0", "101", "111111111111"],
@@ -248,7 +254,7 @@ impl Kind {
             Kind::Span => &["empty", "[1.10,2.50)", "(,5)", "[1,1]"],
             Kind::Inet => &["10.0.0.1/32", "10.0.0.0/8", "::1/128", "fe80::/10"],
             Kind::Words => &["", "'a' 'b'", "'cat':3A,7 'dog':1B"],
-            Kind::Type => &["integer", "text", "timestamp without time zone", "-"],
+            Kind::Type => &["integer", "text", "timestamp without time zone", "-", "\"Mood\"", "\"Address\""],
             Kind::Byte => &["a", "", "\\"],
             Kind::Real => &["0", "-0", "1.1", "NaN", "-Infinity", "1e+30"],
             Kind::Ranges => &["{}", "{[1,3),[5,8)}", "{(,0)}"],

@@ -48,6 +48,8 @@ pub enum Progress<'a> {
     Building(&'a Patch),
     /// The build came to its end, after this long.
     Built(Duration),
+    /// A patch was compiled by itself, or does not compile, after this long.
+    Compiled(Duration),
     /// A run on a seed is over.
     Tried(&'a Trial),
     /// The patch is taken out again.
@@ -188,6 +190,41 @@ pub fn run(options: &Options, progress: &mut dyn FnMut(Progress<'_>)) -> Result<
         verdicts.rows.push(verdict);
     }
     Ok(verdicts)
+}
+
+/// Sees that all patches apply and compile, without a history; the names of those that do not compile, each with the end of
+/// what cargo said.
+///
+/// # Errors
+/// Those of the catalogue, and a patch that no longer applies.
+pub fn compile(
+    options: &Options,
+    progress: &mut dyn FnMut(Progress<'_>),
+) -> Result<Vec<(String, String)>, Error> {
+    let patches = catalogue::select(catalogue::read(&options.root.join(PATCHES))?, &options.only)?;
+    let nursery = Nursery::open(&options.root)?.only_compiling();
+    for patch in &patches {
+        nursery.check(patch)?;
+    }
+    progress(Progress::BuildingTogether(patches.len()));
+    let began = Instant::now();
+    let together = together::build(&nursery, &patches, options.jobs)?;
+    progress(Progress::BuiltTogether(together.names.len(), began.elapsed()));
+    let mut failed = Vec::new();
+    for patch in patches.iter().filter(|patch| !together.names.contains(&patch.name)) {
+        progress(Progress::Building(patch));
+        let began = Instant::now();
+        let planted = nursery.plant(patch)?;
+        let built = nursery.build(patch, options.jobs);
+        planted.take_out()?;
+        match built {
+            Ok(_) => {}
+            Err(Error::DoesNotBuild { patch, output }) => failed.push((patch, output)),
+            Err(error) => return Err(error),
+        }
+        progress(Progress::Compiled(began.elapsed()));
+    }
+    Ok(failed)
 }
 
 /// Tries one patch on every seed: with the build that has it, or with one of its own.

@@ -24,9 +24,16 @@ pub(super) struct Nursery {
     /// What the trials said.
     pub(super) logs: PathBuf,
     target: PathBuf,
+    /// Whether the tree is only to be seen to compile.
+    only_compiles: bool,
 }
 
 impl Nursery {
+    /// The same, where the tree is only to be seen to compile: there is no binary then.
+    pub(super) fn only_compiling(self) -> Nursery {
+        Nursery { only_compiles: true, ..self }
+    }
+
     /// Brings the copy to the state of `root`, below its target directory.
     pub(super) fn open(root: &Path) -> Result<Nursery, Error> {
         let root = at("finding", root, |root| root.canonicalize())?;
@@ -66,7 +73,7 @@ impl Nursery {
             }
         }
         let tree = at("finding", &tree, |path| path.canonicalize())?;
-        Ok(Nursery { tree, logs, target: ground.join("target") })
+        Ok(Nursery { tree, logs, target: ground.join("target"), only_compiles: false })
     }
 
     /// # Errors
@@ -110,7 +117,8 @@ impl Nursery {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let mut command = Command::new(&cargo);
         command.current_dir(&self.tree);
-        command.args(["build", "--quiet", "--message-format", "short"]);
+        command.arg(if self.only_compiles { "check" } else { "build" });
+        command.args(["--quiet", "--message-format", "short"]);
         command.args(["-p", "milestream-simulation", "--bin", "simulate"]);
         command.arg("--target-dir").arg(&self.target);
         // Hundreds of histories are played with what is built once.
@@ -128,6 +136,9 @@ impl Nursery {
     /// A copy of a binary that the next build leaves alone.
     pub(super) fn keep(&self, simulate: &Path, name: &str) -> Result<PathBuf, Error> {
         let kept = self.target.join(format!("simulate-{name}"));
+        if self.only_compiles {
+            return Ok(kept);
+        }
         at("copying", simulate, |simulate| fs::copy(simulate, &kept))?;
         Ok(kept)
     }

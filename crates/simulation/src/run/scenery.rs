@@ -131,7 +131,22 @@ impl SecondaryState {
         give_settings(&self.place, &self.plan.premises.settings).await?;
         let statements =
             types_ddl(&self.kinds, self.plan.premises.types) + &self.tables_ddl(&self.plan.premises);
-        if statements.is_empty() { Ok(()) } else { self.place.execute(&statements).await }
+        if !statements.is_empty() {
+            self.place.execute(&statements).await?;
+        }
+        if self.plan.premises.tables.is_none() {
+            return Ok(());
+        }
+        // Whatever people made stays.
+        let mut asker = self.place.asker().await?;
+        for follower in &self.followers {
+            for table in follower.tables() {
+                let structure = self.structure(follower, table, &mut asker).await?;
+                follower.ledger.lock().await.structures.insert(table.name().to_owned(), structure);
+            }
+        }
+        asker.close().await;
+        Ok(())
     }
 
     fn tables_ddl(&self, premises: &Premises) -> String {

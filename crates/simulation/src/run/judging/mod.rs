@@ -9,7 +9,7 @@ mod system_columns;
 
 use std::collections::BTreeMap;
 
-use milestream_oracle::{Difference, Primary, Row, Shape, differences};
+use milestream_oracle::{Difference, LIVE, Primary, Row, Shape, differences};
 
 use super::Failure;
 use super::asker::{Asker, quoted};
@@ -280,8 +280,9 @@ impl SecondaryState {
         committed: &Committed,
         recorder: &Recorder,
     ) {
-        // A seed by difference counts what it changed in tables that nobody vouched for, as an increment does after a hand.
-        if ledger.was_reset || ledger.is_by_hand() || !ledger.returned.is_empty() {
+        // A column that joined is another value of every row.
+        let is_widened = ledger.was_reset && follower.has_late_column();
+        if ledger.is_by_hand() || !ledger.returned.is_empty() || is_widened {
             return;
         }
         let counted = Counted::between(ledger.held.as_ref(), now, follower, capture, self.plan.holding);
@@ -395,12 +396,17 @@ impl Counted {
                 }
             }
             // A mirror also counts keys whose version is another with the same values.
-            if holding == Keeps::Mirror
-                && let Some(from) = capture.from
-            {
-                let rewritten = capture.oracle.table(name).keys_rewritten(from, capture.to);
-                counted.changed += usize::try_from(rewritten).unwrap_or(usize::MAX);
-            }
+            counted.changed += match (holding, capture.from, before) {
+                (Keeps::LiveOnly, ..) => 0,
+                (Keeps::Mirror, Some(from), _) => {
+                    let rewritten = capture.oracle.table(name).keys_rewritten(from, capture.to);
+                    usize::try_from(rewritten).unwrap_or(usize::MAX)
+                }
+                (Keeps::Mirror, None, before) => {
+                    let earlier = before.and_then(|held| held.rows.get(name));
+                    earlier.map_or(0, |(_, earlier)| rewritten(earlier, &now.rows[name].1))
+                }
+            };
         }
         counted
     }
@@ -408,6 +414,22 @@ impl Counted {
     fn texts(&self) -> [String; 3] {
         [self.new.to_string(), self.changed.to_string(), self.gone.to_string()]
     }
+}
+
+/// Keys of a mirror whose live version is another with the same values.
+fn rewritten(before: &[Row], now: &[Row]) -> usize {
+    let live = |row: &&Row| row.columns.last() == Some(&Some(LIVE.to_string()));
+    let parts = |row: &'_ Row| {
+        let (opened, key) =
+            row.key.split_last().map_or((None, Vec::new()), |(last, key)| (last.clone(), key.to_vec()));
+        (key, (opened, row.columns.clone()))
+    };
+    let before: BTreeMap<_, _> = before.iter().filter(live).map(parts).collect();
+    let is_rewritten = |row: &&Row| {
+        let (key, (opened, columns)) = parts(row);
+        before.get(&key).is_some_and(|(earlier, values)| *values == columns && *earlier != opened)
+    };
+    now.iter().filter(live).filter(is_rewritten).count()
 }
 
 fn live(oracle: &Primary, tables: &[Table], batch: i32) -> BTreeMap<String, Vec<Row>> {
