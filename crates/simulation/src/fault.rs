@@ -299,6 +299,11 @@ impl FaultKind {
         )
     }
 
+    /// Whether it moves rows of the primary's tables, and changes none.
+    pub fn rewrites(self) -> bool {
+        matches!(self, FaultKind::VacuumFull | FaultKind::RewritingAlter | FaultKind::UpdateInPlace)
+    }
+
     /// Whether a seed may have to be planned anew because of it.
     pub fn excuses_a_new_plan(self) -> bool {
         self.is_of_primary_tables()

@@ -1,7 +1,7 @@
 //! Conducts one sync: at each step it does what the plan's cues say, and notices whether faults are felt.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use milestream_worker::observer::{Answer, Event as Step, Notice, NoticeKind, Observer, Step as At, Verdict};
@@ -29,6 +29,8 @@ pub(crate) struct Conductor {
     is_injecting: AtomicBool,
     /// Whether a fault was injected in this sync.
     has_fired: AtomicBool,
+    /// Commits of the run so far.
+    commits: AtomicU64,
 }
 
 /// A conductor as an observer.
@@ -39,6 +41,8 @@ pub(crate) struct Active {
     pub(crate) fault: Fault,
     pub(crate) phase: Phase,
     pub(crate) lift: Lift,
+    /// Commits of the run before it.
+    commits: u64,
 }
 
 impl Conductor {
@@ -59,6 +63,7 @@ impl Conductor {
             lifting: Mutex::default(),
             is_injecting: AtomicBool::new(false),
             has_fired,
+            commits: AtomicU64::new(0),
         }
     }
 
@@ -150,6 +155,9 @@ impl Conductor {
                 }
             }
         }
+        if step.step == At::AfterCommit {
+            self.commits.fetch_add(1, Ordering::SeqCst);
+        }
         verdict
     }
 
@@ -181,7 +189,7 @@ impl Conductor {
         let (secondary, text) = (self.watcher.secondary.plan.name.clone(), fault.to_string());
         recorder.happened(Event::Fault { secondary, fault: text, phase });
         let Injection { verdict, felt, lift } = injection;
-        let active = Active { fault, phase, lift };
+        let active = Active { fault, phase, lift, commits: self.commits.load(Ordering::SeqCst) };
         if felt {
             self.felt(active, "at once");
         } else {
@@ -193,9 +201,13 @@ impl Conductor {
     /// What is going on was felt: it is counted, and brought to its end.
     fn felt(&self, active: Active, what: &str) {
         let recorder = &self.watcher.recorder;
-        recorder.felt(active.fault.kind, active.phase);
-        let (secondary, what) = (self.watcher.secondary.plan.name.clone(), what.to_owned());
-        recorder.happened(Event::Felt { secondary, what });
+        // What is done to the primary's tables while a sync is brought home may be in the way of the one behind it.
+        let is_of_next = active.fault.kind.rewrites() && active.commits < self.commits.load(Ordering::SeqCst);
+        if !is_of_next {
+            recorder.felt(active.fault.kind, active.phase);
+            let (secondary, what) = (self.watcher.secondary.plan.name.clone(), what.to_owned());
+            recorder.happened(Event::Felt { secondary, what });
+        }
         let lifting = tokio::spawn(active.lift.bring_about());
         lock(&self.lifting).push(lifting);
     }
@@ -238,7 +250,7 @@ impl Conductor {
 fn is_left(active: &Active) -> bool {
     match active.fault.kind {
         FaultKind::PrimaryRestored | FaultKind::HistoryPruned | FaultKind::ColumnAdded => true,
-        FaultKind::VacuumFull | FaultKind::RewritingAlter | FaultKind::UpdateInPlace => false,
+        kind if kind.rewrites() => false,
         FaultKind::HalfOpen | FaultKind::BackendTerminated => active.phase == Phase::AfterCommit,
         _ => matches!(active.phase, Phase::AfterCommit | Phase::Idle),
     }
