@@ -207,6 +207,7 @@ impl Author<'_> {
             let concerned: Vec<_> = KINDS_OF_PEOPLE
                 .into_iter()
                 .filter(|kind| there.change(*kind) || there.may_be_refused(*kind))
+                .filter(|kind| *kind != Kind::Type)
                 .collect();
             if !concerned.is_empty() && self.chance(80) {
                 let (dataset, kind) = (self.below(plan.datasets.len()), self.pick(&concerned));
