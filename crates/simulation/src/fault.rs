@@ -34,6 +34,11 @@ pub enum Phase {
 }
 
 impl Phase {
+    /// Whether the primary's tables are not read in it: before there is a plan, and when all has been read.
+    pub fn reads_nothing(self) -> bool {
+        matches!(self, Phase::Plan | Phase::Merge | Phase::BeforeCommit | Phase::AfterCommit | Phase::Idle)
+    }
+
     /// Every phase, in the order in which a seed passes them.
     pub const ALL: [Phase; 11] = [
         Phase::Plan,

@@ -201,9 +201,11 @@ impl Conductor {
     /// What is going on was felt: it is counted, and brought to its end.
     fn felt(&self, active: Active, what: &str) {
         let recorder = &self.watcher.recorder;
-        // What is done to the primary's tables while a sync is brought home may be in the way of the one behind it.
-        let is_of_next = active.fault.kind.rewrites() && active.commits < self.commits.load(Ordering::SeqCst);
-        if !is_of_next {
+        // A rewrite that takes its time may begin where nothing is read, and be met by a read behind that: of this sync, where
+        // it began at the plan, or of the next.
+        let is_met_later =
+            active.phase.reads_nothing() || active.commits < self.commits.load(Ordering::SeqCst);
+        if !(active.fault.kind.rewrites() && is_met_later) {
             recorder.felt(active.fault.kind, active.phase);
             let (secondary, what) = (self.watcher.secondary.plan.name.clone(), what.to_owned());
             recorder.happened(Event::Felt { secondary, what });
