@@ -66,6 +66,8 @@ pub(crate) struct Pair {
     pub(crate) columns: Vec<CarriedColumn>,
     /// Physical names of the key columns, in order.
     pub(crate) key: Vec<String>,
+    /// Whether an index of the primary's table leads from a key to its versions, as DataSurface's primary key does.
+    pub(crate) leads_to_versions: bool,
     /// Unquoted names on the secondary.
     pub(crate) names: SecondaryNames,
     /// The merge table of the secondary, where there is one already.

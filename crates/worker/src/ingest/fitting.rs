@@ -65,6 +65,8 @@ pub(crate) fn fit(
         primary_table: source.qualified(),
         columns,
         key: dataset.key.iter().map(|key| physical_column(key)).collect(),
+        // A source has no versions.
+        leads_to_versions: false,
         names: SecondaryNames::of(&job.platform, &job.stream.store, &dataset.name),
         existing: merge,
         interchange: job.tuning.interchange,

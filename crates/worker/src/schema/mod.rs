@@ -13,7 +13,7 @@ use milestream_core::names::physical_column;
 use milestream_core::stream::Dataset;
 
 use crate::pair::{Holding, Pair, SecondaryNames};
-use crate::postgres::catalog::{Column, Table};
+use crate::postgres::catalog::{Column, Index, Table};
 use crate::postgres::sql::ident;
 use crate::structure::Candidate;
 use comparison::Comparison;
@@ -111,16 +111,25 @@ pub(crate) fn pair(
     if !found.is_empty() {
         return Err(found);
     }
+    let key: Vec<_> = dataset.key.iter().map(|key| physical_column(key)).collect();
     Ok(Pair {
         dataset: dataset.name.clone(),
         holding,
         primary_table: primary.qualified(),
         columns,
-        key: dataset.key.iter().map(|key| physical_column(key)).collect(),
+        leads_to_versions: primary.indexes.iter().any(|index| leads_from(&key, index)),
+        key,
         names: SecondaryNames::of(platform, store, &dataset.name),
         existing: secondary,
         interchange,
     })
+}
+
+/// Whether an index begins with all columns of a key, in any order, and has every row.
+fn leads_from(key: &[String], index: &Index) -> bool {
+    let is_whole = !index.definition.to_lowercase().contains(" where ");
+    is_whole
+        && index.columns.get(..key.len()).is_some_and(|first| key.iter().all(|name| first.contains(name)))
 }
 
 /// MD5 of each dataset's columns, types and key as the model spells them, for `schema_versions`.

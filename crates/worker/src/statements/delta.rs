@@ -69,20 +69,33 @@ fn net_branches(pair: &Pair, range: BatchRange) -> String {
         format!("case when still.{BATCH_IN} is null then v.{name} else still.{name} end as {name}")
     };
     let kept: Vec<_> = carried_names(pair).into_iter().chain([BATCH_IN]).map(kept).collect();
+    let table = &pair.primary_table;
+    let is_still = format!(
+        "{} and still.{BATCH_IN} <= {x} and still.{BATCH_OUT} >= {y}",
+        equal_keys("still", "v", pair.key_names())
+    );
+    let gone = format!(
+        "v.{BATCH_OUT} >= {x} and v.{BATCH_OUT} < {y} and v.{BATCH_IN} <= {x} \
+         and not exists (select 1 from {table} l where {} \
+         and l.{BATCH_IN} > {x} and l.{BATCH_IN} <= {y} and l.{BATCH_OUT} >= {y})",
+        equal_keys("l", "v", pair.key_names())
+    );
+    // Key by key, and only of what is gone: a planner that takes those for many would read the whole table for them. Without an
+    // index that is what each key would cost.
+    let beside = match pair.leads_to_versions {
+        true => format!(
+            "(select v.* from {table} v where {gone} offset 0) v left join lateral \
+             (select still.* from {table} still where {is_still} order by still.{BATCH_IN} desc limit 1) still on true"
+        ),
+        false => format!("{table} v left join {table} still on {is_still} where {gone}"),
+    };
     format!(
         "select {named}, 'U'::varchar(1) as {IUD} from {table} v \
          where v.{BATCH_IN} > {x} and v.{BATCH_IN} <= {y} and v.{BATCH_OUT} >= {y} \
          union all \
          select {named}, v.{IUD} from (select {kept}, \
-         case when still.{BATCH_IN} is null then 'D' else 'U' end::varchar(1) as {IUD} from {table} v \
-         left join {table} still on {still} and still.{BATCH_IN} <= {x} and still.{BATCH_OUT} >= {y} \
-         where v.{BATCH_OUT} >= {x} and v.{BATCH_OUT} < {y} and v.{BATCH_IN} <= {x} \
-         and not exists (select 1 from {table} l where {same} \
-         and l.{BATCH_IN} > {x} and l.{BATCH_IN} <= {y} and l.{BATCH_OUT} >= {y})) v",
+         case when still.{BATCH_IN} is null then 'D' else 'U' end::varchar(1) as {IUD} from {beside}) v",
         kept = kept.join(", "),
-        table = pair.primary_table,
-        same = equal_keys("l", "v", pair.key_names()),
-        still = equal_keys("still", "v", pair.key_names()),
     )
 }
 

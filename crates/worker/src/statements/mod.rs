@@ -98,6 +98,7 @@ pub(crate) mod samples {
                 column("first\"Name", "character varying(50)", "character varying(100)", true),
             ],
             key: vec!["id".into(), "since".into()],
+            leads_to_versions: true,
             names: SecondaryNames::of("Edge", "Store1", "people"),
             existing: None,
             interchange: false,
