@@ -24,7 +24,8 @@ const PLANS: &str = "plans";
 /// Arguments of `run`.
 #[derive(Clone, Debug, Args)]
 pub(super) struct Arguments {
-    /// Seed of the first random history; the others are among the numbers behind it, three for each history. Drawn, and printed, unless given.
+    /// Seed of the first random history; the others are among the numbers behind it, three for each history. Drawn, and
+    /// printed, unless given.
     #[arg(long, value_name = "N")]
     pub(super) seed: Option<u64>,
     /// Random histories.

@@ -10,7 +10,7 @@ use super::hands::{Deed, Hand};
 use super::limits::Limits;
 use super::premises::{SETTINGS, Setting, TablesThere, TypesThere};
 use super::values::{KINDS_OF_PEOPLE, Kind};
-use super::{Act, Change, ColumnPlan, Cue, DatasetPlan, Formula, Plan, Strategy, Verify, What, Writer};
+use super::{Act, Change, ColumnPlan, Cue, DatasetPlan, Plan, Strategy, Verify, What, Writer};
 use crate::fault::{Fault, FaultKind, Phase, Side};
 use crate::forensic::Partitions;
 
@@ -118,9 +118,6 @@ const DEEDS: [(u32, Deed); 9] = [
     (5, Deed::AddBelongings),
 ];
 
-/// The number of the first of those records that fill a table: beyond those that histories have.
-const FILLED_FROM: u16 = 5_000;
-
 /// Faults among which nobody could say whose work a difference is.
 const ALONE: [FaultKind; 4] =
     [FaultKind::Takeover, FaultKind::SecondWorker, FaultKind::PrimaryRestored, FaultKind::HistoryPruned];
@@ -216,7 +213,7 @@ impl Author<'_> {
         }
     }
 
-    fn add_column(&mut self, plan: &mut Plan, dataset: usize, kind: Kind) {
+    pub(super) fn add_column(&mut self, plan: &mut Plan, dataset: usize, kind: Kind) {
         let name = free_name(&plan.datasets[dataset]).to_owned();
         plan.datasets[dataset].columns.push(ColumnPlan { name, kind });
         for change in plan.history.iter_mut().flat_map(|batch| &mut batch.changes) {
@@ -319,17 +316,6 @@ impl Author<'_> {
         }
     }
 
-    /// Few values that are long, or a table that is; both would take their time.
-    fn give_sizes(&mut self, plan: &mut Plan) {
-        let is_full = self.chance(40);
-        if is_full {
-            self.fill_a_table(plan);
-        }
-        if !is_full || self.chance(20) {
-            self.lengthen_values(plan);
-        }
-    }
-
     /// Keys whose hashes may collide are no keys for interchange.
     fn give_limits(&mut self, plan: &mut Plan) {
         let collides =
@@ -402,109 +388,6 @@ impl Author<'_> {
         }
         let at = self.below(plan.schedule.len() / 3 + 1);
         plan.schedule.splice(at..at, acts);
-    }
-
-    /// Lengths at the edges of buffers and messages, and behind them.
-    fn lengthen_values(&mut self, plan: &mut Plan) {
-        let is_text = |column: &ColumnPlan| column.kind == Kind::Text;
-        if !plan.datasets.iter().any(|dataset| dataset.columns.iter().any(is_text)) {
-            self.add_column(plan, 0, Kind::Text);
-        }
-        let Plan { datasets, history, .. } = plan;
-        let mut long: Vec<(&mut Vec<usize>, usize)> = Vec::new();
-        for change in history.iter_mut().flat_map(|batch| &mut batch.changes) {
-            let Change::Put { dataset, columns, bytes, .. } = change else { continue };
-            let is_long = |at: &usize| {
-                is_text(&datasets[*dataset].columns[*at])
-                    && columns[*at].as_ref().is_some_and(|text| !text.is_empty())
-            };
-            if let Some(at) = (0..columns.len()).find(is_long) {
-                bytes.resize(columns.len(), 0);
-                long.push((bytes, at));
-            }
-        }
-        for _ in 0..1 + self.small(4) {
-            let around = self.weighted(&[(2, 8_192), (4, 65_536), (2, 131_072), (2, 1_048_576)]);
-            let (length, nth) = (around - 32 + self.below(64), self.below(long.len()));
-            if let Some((bytes, at)) = long.get_mut(nth) {
-                bytes[*at] = length;
-            }
-        }
-    }
-
-    /// Thousands of records, some of which go again, and chunks that are not as small as elsewhere.
-    fn fill_a_table(&mut self, plan: &mut Plan) {
-        let dataset = self.below(plan.datasets.len());
-        let count = u16::try_from(1_000 + self.below(3_000)).unwrap_or(1_000);
-        let Some((first, later)) = plan.history.split_first_mut() else { return };
-        first.changes.push(Change::Fill { dataset, first: FILLED_FROM, count });
-        if !later.is_empty() {
-            let batch = self.below(later.len());
-            let more = Change::Fill { dataset, first: FILLED_FROM + count, count: count / 8 };
-            let gone = (0..self.below(60)).map(|nth| {
-                let number = FILLED_FROM + u16::try_from(nth * 13).unwrap_or(0) % count;
-                Change::Remove { dataset, key: plan.datasets[dataset].key_of(number) }
-            });
-            later[batch].changes.extend([more].into_iter().chain(gone));
-        }
-        for secondary in &mut plan.secondaries {
-            secondary.chunk_rows = self.pick(&[100, 400, 1_000]);
-            secondary.chunks_together = self.chance(60);
-        }
-    }
-
-    /// Batches of primaries that the worker writes become ingestions into which something falls.
-    fn disturb_ingestions(&mut self, plan: &mut Plan) {
-        for primary in plan.primaries.iter_mut().filter(|primary| primary.writer == Writer::Worker) {
-            primary.hash = self.pick(&[Formula::Datasurface, Formula::Strict]);
-            primary.live_only_beside = self.chance(50);
-        }
-        // Hands of the primary have ingestions of their own.
-        let is_meant = |act: &Act| match act {
-            Act::Commit { primary } => plan.primaries[*primary].writer == Writer::Worker,
-            _ => false,
-        };
-        let meant: Vec<usize> = (0..plan.schedule.len()).filter(|at| is_meant(&plan.schedule[*at])).collect();
-        for at in meant {
-            if let (Act::Commit { primary }, true) = (plan.schedule[at].clone(), self.chance(50)) {
-                let cues = (0..1 + self.small(3)).map(|_| self.cue_of_ingestion()).collect();
-                plan.schedule[at] = Act::Ingest { primary, cues };
-            }
-        }
-    }
-
-    fn cue_of_ingestion(&mut self) -> Cue {
-        let at = self.weighted(&[
-            (2, Phase::Plan),
-            (2, Phase::ChunkOpen),
-            (2, Phase::MidChunk),
-            (2, Phase::ChunkCommit),
-            (2, Phase::BetweenChunks),
-            (3, Phase::Merge),
-            (4, Phase::BeforeCommit),
-            (2, Phase::AfterCommit),
-        ]);
-        let nth = self.weighted(&[(4, 1), (1, 2)]);
-        if self.chance(35) {
-            return Cue { at, nth, what: What::Commit };
-        }
-        let kind = self.weighted(&[
-            (4, FaultKind::WorkerAborted),
-            (2, FaultKind::RequestCut),
-            (2, FaultKind::AnswerCut),
-            (4, FaultKind::CommitAnswerLost),
-            (2, FaultKind::BackendTerminated),
-            (1, FaultKind::HalfOpen),
-        ]);
-        // A commit is of the platform that is written.
-        let side = if kind != FaultKind::CommitAnswerLost && self.chance(40) {
-            Side::Primary
-        } else {
-            Side::Secondary
-        };
-        let is_cut = matches!(kind, FaultKind::RequestCut | FaultKind::AnswerCut);
-        let bytes = if is_cut { self.rng.random_range(1..1_200) } else { 0 };
-        Cue { at, nth, what: What::Fault(Fault { side, bytes, ..Fault::of(kind) }) }
     }
 
     /// A standby that stands still while batches are committed and read. What else goes wrong at a primary is not its doing.

@@ -6,11 +6,13 @@ pub mod generate;
 pub mod habits;
 pub mod hands;
 mod history;
+mod ingestions;
 pub mod limits;
 mod names;
 pub mod premises;
 mod schedule;
 mod shrink;
+mod sizes;
 pub mod tour;
 pub mod values;
 
